@@ -1,0 +1,96 @@
+#include "base/err.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static const struct {
+    const char *name;
+    int exit_status;
+} codes[ERR_CODES] = {
+    [ERR_NONE] = {"ok", 0},
+    [ERR_USAGE] = {"usage", 2},
+    [ERR_INVALID] = {"invalid", 3},
+    [ERR_NOT_FOUND] = {"not_found", 4},
+    [ERR_EXISTS] = {"exists", 5},
+    [ERR_DENIED] = {"denied", 6},
+    [ERR_LIMIT] = {"limit", 7},
+    [ERR_NOMEM] = {"nomem", 8},
+    [ERR_IO] = {"io", 9},
+    [ERR_NET] = {"net", 10},
+    [ERR_TIMEOUT] = {"timeout", 11},
+    [ERR_AGAIN] = {"again", 12},
+    [ERR_GONE] = {"gone", 13},
+    [ERR_CORRUPT] = {"corrupt", 14},
+    [ERR_TRAP] = {"trap", 15},
+    [ERR_UNSUPPORTED] = {"unsupported", 16},
+};
+
+static void err_fill(struct err *err, enum err_code code, int sys, const char *fmt, va_list ap)
+    __attribute__((format(printf, 4, 0)));
+
+static void err_fill(struct err *err, enum err_code code, int sys, const char *fmt, va_list ap)
+{
+    err->code = code;
+    err->sys = sys;
+    vsnprintf(err->msg, sizeof(err->msg), fmt, ap);
+}
+
+int err_set(struct err *err, enum err_code code, int sys, const char *fmt, ...)
+{
+    va_list ap;
+
+    if (!err)
+        return -1;
+    va_start(ap, fmt);
+    err_fill(err, code, sys, fmt, ap);
+    va_end(ap);
+    if (sys) {
+        char text[96];
+        size_t used = strlen(err->msg);
+
+        /* GNU strerror_r may return a constant instead of filling the buffer. */
+        snprintf(err->msg + used, sizeof(err->msg) - used, ": %s",
+                 strerror_r(sys, text, sizeof(text)));
+    }
+    return -1;
+}
+
+int err_set_status(struct err *err, enum err_code code, int status, const char *fmt, ...)
+{
+    va_list ap;
+
+    if (!err)
+        return -1;
+    va_start(ap, fmt);
+    err_fill(err, code, status, fmt, ap);
+    va_end(ap);
+    return -1;
+}
+
+int err_wrap(struct err *err, const char *fmt, ...)
+{
+    char inner[ERR_MSG_MAX];
+    va_list ap;
+    int used;
+
+    if (!err)
+        return -1;
+    memcpy(inner, err->msg, sizeof(inner));
+    va_start(ap, fmt);
+    used = vsnprintf(err->msg, sizeof(err->msg), fmt, ap);
+    va_end(ap);
+    if (used >= 0 && (size_t)used < sizeof(err->msg))
+        snprintf(err->msg + used, sizeof(err->msg) - (size_t)used, ": %s", inner);
+    return -1;
+}
+
+const char *err_code_name(enum err_code code)
+{
+    return (unsigned)code < ERR_CODES ? codes[code].name : "unknown";
+}
+
+int err_exit_status(enum err_code code)
+{
+    return (unsigned)code < ERR_CODES ? codes[code].exit_status : 1;
+}

@@ -1,0 +1,79 @@
+#include "base/inbox.h"
+
+#include "base/clock.h"
+
+#include <assert.h>
+#include <time.h>
+
+void inbox_init(struct inbox *in)
+{
+    pthread_condattr_t attr;
+
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_mutex_init(&in->lock, NULL);
+    pthread_cond_init(&in->ready, &attr);
+    pthread_condattr_destroy(&attr);
+    in->head = NULL;
+    in->tail = &in->head;
+}
+
+void inbox_destroy(struct inbox *in)
+{
+    assert(!in->head);
+    pthread_cond_destroy(&in->ready);
+    pthread_mutex_destroy(&in->lock);
+}
+
+bool inbox_put(struct inbox *in, struct msg *m)
+{
+    bool was_empty;
+
+    m->next = NULL;
+    pthread_mutex_lock(&in->lock);
+    was_empty = !in->head;
+    *in->tail = m;
+    in->tail = &m->next;
+    pthread_mutex_unlock(&in->lock);
+    if (was_empty)
+        pthread_cond_signal(&in->ready);
+    return was_empty;
+}
+
+static struct msg *take_locked(struct inbox *in)
+{
+    struct msg *m = in->head;
+
+    in->head = NULL;
+    in->tail = &in->head;
+    return m;
+}
+
+struct msg *inbox_take(struct inbox *in)
+{
+    struct msg *m;
+
+    pthread_mutex_lock(&in->lock);
+    m = take_locked(in);
+    pthread_mutex_unlock(&in->lock);
+    return m;
+}
+
+struct msg *inbox_wait(struct inbox *in, unsigned long long deadline_ns)
+{
+    struct timespec ts = {.tv_sec = (time_t)(deadline_ns / NS_PER_S),
+                          .tv_nsec = (long)(deadline_ns % NS_PER_S)};
+    struct msg *m;
+    int rc = 0;
+
+    pthread_mutex_lock(&in->lock);
+    while (!in->head && rc == 0) {
+        if (deadline_ns)
+            rc = pthread_cond_timedwait(&in->ready, &in->lock, &ts);
+        else
+            pthread_cond_wait(&in->ready, &in->lock);
+    }
+    m = take_locked(in);
+    pthread_mutex_unlock(&in->lock);
+    return m;
+}

@@ -1,0 +1,25 @@
+/* The daemon's log: one line a message on stderr, text in a terminal, JSON lines elsewhere.
+ *
+ * Safe from any thread; a message is one write(2), so lines never mix. Fields that a machine would
+ * filter by are given as key, value pairs; the message itself is for people. Never log a token, a
+ * header of a guest's request, or the contents of an object.
+ */
+#ifndef ROOST_BASE_LOG_H
+#define ROOST_BASE_LOG_H
+
+enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR };
+
+/* format: "auto", "text" or "json". Call once, before threads start. */
+void log_init(enum log_level level, const char *format);
+enum log_level log_level_get(void);
+
+/* guest may be NULL: the line is the daemon's own. */
+void log_line(enum log_level level, const char *guest, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+#define log_debug(...) log_line(LOG_DEBUG, NULL, __VA_ARGS__)
+#define log_info(...)  log_line(LOG_INFO, NULL, __VA_ARGS__)
+#define log_warn(...)  log_line(LOG_WARN, NULL, __VA_ARGS__)
+#define log_error(...) log_line(LOG_ERROR, NULL, __VA_ARGS__)
+
+#endif

@@ -1,0 +1,276 @@
+#include "base/loop.h"
+
+#include "base/clock.h"
+#include "base/limits.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <uv.h>
+
+struct signal_slot {
+    uv_signal_t handle;
+    void (*fn)(void *ctx, int signum);
+    void *ctx;
+    bool used;
+};
+
+struct loop {
+    uv_loop_t uv;
+    uv_async_t async;
+    uv_timer_t timer;
+    struct inbox inbox;
+    uint64_t now_ns;
+    struct loop_timer **heap;
+    size_t timers, room;
+    struct signal_slot signals[LOOP_SIGNALS_MAX];
+    uv_prepare_t before_poll;
+    bool stopping;
+};
+
+/* --- the heap of timers: a binary heap by due time, each timer knows its place --- */
+
+static void heap_put(struct loop *l, size_t i, struct loop_timer *t)
+{
+    l->heap[i] = t;
+    t->at = i + 1;
+}
+
+static void heap_up(struct loop *l, size_t i)
+{
+    struct loop_timer *t = l->heap[i];
+
+    while (i > 0 && l->heap[(i - 1) / 2]->due_ns > t->due_ns) {
+        heap_put(l, i, l->heap[(i - 1) / 2]);
+        i = (i - 1) / 2;
+    }
+    heap_put(l, i, t);
+}
+
+static void heap_down(struct loop *l, size_t i)
+{
+    struct loop_timer *t = l->heap[i];
+
+    for (;;) {
+        size_t child = 2 * i + 1;
+
+        if (child >= l->timers)
+            break;
+        if (child + 1 < l->timers && l->heap[child + 1]->due_ns < l->heap[child]->due_ns)
+            child++;
+        if (l->heap[child]->due_ns >= t->due_ns)
+            break;
+        heap_put(l, i, l->heap[child]);
+        i = child;
+    }
+    heap_put(l, i, t);
+}
+
+static void heap_remove(struct loop *l, struct loop_timer *t)
+{
+    size_t i = t->at - 1;
+    struct loop_timer *last = l->heap[--l->timers];
+
+    t->at = 0;
+    t->due_ns = 0;
+    if (last == t)
+        return;
+    heap_put(l, i, last);
+    heap_up(l, i);
+    heap_down(l, last->at - 1);
+}
+
+static void timer_fired(uv_timer_t *handle);
+
+/* libuv counts in milliseconds: round up, so that a timer never fires early. */
+static void timer_arm(struct loop *l)
+{
+    uint64_t now = clock_now_ns(), due;
+
+    if (l->timers == 0 || l->stopping) {
+        uv_timer_stop(&l->timer);
+        return;
+    }
+    due = l->heap[0]->due_ns;
+    uv_update_time(&l->uv);
+    uv_timer_start(&l->timer, timer_fired, due > now ? (due - now + NS_PER_MS - 1) / NS_PER_MS : 0,
+                   0);
+}
+
+static void timer_fired(uv_timer_t *handle)
+{
+    struct loop *l = handle->data;
+    uint64_t now = clock_now_ns();
+
+    l->now_ns = now;
+    /* What a callback sets for now fires in the next turn: the loop is not starved. */
+    for (size_t n = l->timers; n > 0 && l->timers && l->heap[0]->due_ns <= now; n--) {
+        struct loop_timer *t = l->heap[0];
+
+        heap_remove(l, t);
+        t->fire(t);
+    }
+    timer_arm(l);
+}
+
+int loop_timer_set(struct loop *l, struct loop_timer *t, uint64_t due_ns, struct err *err)
+{
+    if (due_ns == 0)
+        due_ns = 1;
+    if (t->at) {
+        t->due_ns = due_ns;
+        heap_up(l, t->at - 1);
+        heap_down(l, t->at - 1);
+    } else {
+        if (l->timers == l->room) {
+            size_t room = l->room ? l->room * 2 : 64;
+            struct loop_timer **heap = realloc(l->heap, room * sizeof(struct loop_timer *));
+
+            if (!heap)
+                return err_set(err, ERR_NOMEM, 0, "no memory for %zu timers", room);
+            l->heap = heap;
+            l->room = room;
+        }
+        t->due_ns = due_ns;
+        l->timers++;
+        heap_put(l, l->timers - 1, t);
+        heap_up(l, l->timers - 1);
+    }
+    if (t->at == 1)
+        timer_arm(l);
+    return 0;
+}
+
+void loop_timer_clear(struct loop *l, struct loop_timer *t)
+{
+    if (t->at)
+        heap_remove(l, t);
+}
+
+/* --- messages --- */
+
+static void inbox_drain(uv_async_t *handle)
+{
+    struct loop *l = handle->data;
+    struct msg *m = inbox_take(&l->inbox), *next;
+
+    for (; m; m = next) {
+        next = m->next;
+        m->run(m);
+    }
+}
+
+void loop_post(struct loop *l, struct msg *m)
+{
+    if (inbox_put(&l->inbox, m))
+        uv_async_send(&l->async);
+}
+
+/* --- life --- */
+
+/* The poll may take long: whoever asks first after it reads the clock for the whole turn. */
+static void turn_ends(uv_prepare_t *handle)
+{
+    struct loop *l = handle->data;
+
+    l->now_ns = 0;
+}
+
+uint64_t loop_now_ns(struct loop *l)
+{
+    if (l->now_ns == 0)
+        l->now_ns = clock_now_ns();
+    return l->now_ns;
+}
+
+void *loop_uv(struct loop *l)
+{
+    return &l->uv;
+}
+
+int loop_new(struct loop **out, struct err *err)
+{
+    struct loop *l = calloc(1, sizeof(*l));
+    int rc;
+
+    if (!l)
+        return err_set(err, ERR_NOMEM, 0, "no memory for the loop");
+    rc = uv_loop_init(&l->uv);
+    if (rc == 0)
+        rc = uv_async_init(&l->uv, &l->async, inbox_drain);
+    if (rc) {
+        free(l);
+        return err_set(err, ERR_NOMEM, -rc, "event loop");
+    }
+    uv_timer_init(&l->uv, &l->timer);
+    uv_prepare_init(&l->uv, &l->before_poll);
+    uv_prepare_start(&l->before_poll, turn_ends);
+    uv_unref((uv_handle_t *)&l->before_poll);
+    l->async.data = l->timer.data = l->before_poll.data = l;
+    inbox_init(&l->inbox);
+    *out = l;
+    return 0;
+}
+
+void loop_run(struct loop *l)
+{
+    l->stopping = false;
+    timer_arm(l);
+    while (!l->stopping)
+        uv_run(&l->uv, UV_RUN_ONCE);
+}
+
+void loop_stop(struct loop *l)
+{
+    l->stopping = true;
+    uv_stop(&l->uv);
+}
+
+void loop_free(struct loop *l)
+{
+    if (!l)
+        return;
+    inbox_drain(&l->async);
+    for (size_t i = 0; i < LOOP_SIGNALS_MAX; i++)
+        if (l->signals[i].used)
+            uv_close((uv_handle_t *)&l->signals[i].handle, NULL);
+    uv_close((uv_handle_t *)&l->before_poll, NULL);
+    uv_close((uv_handle_t *)&l->timer, NULL);
+    uv_close((uv_handle_t *)&l->async, NULL);
+    /* A few turns complete the closes that owners began; a handle that nobody closed is a bug here.
+     */
+    for (int turns = 0; turns < LOOP_CLOSE_TURNS_MAX && uv_loop_alive(&l->uv); turns++)
+        uv_run(&l->uv, UV_RUN_NOWAIT);
+    assert(uv_loop_close(&l->uv) == 0);
+    inbox_destroy(&l->inbox);
+    free(l->heap);
+    free(l);
+}
+
+/* --- signals --- */
+
+static void signal_came(uv_signal_t *handle, int signum)
+{
+    struct signal_slot *slot = handle->data;
+
+    slot->fn(slot->ctx, signum);
+}
+
+int loop_on_signal(struct loop *l, int signum, void (*fn)(void *ctx, int signum), void *ctx,
+                   struct err *err)
+{
+    for (size_t i = 0; i < LOOP_SIGNALS_MAX; i++) {
+        struct signal_slot *slot = &l->signals[i];
+        int rc;
+
+        if (slot->used)
+            continue;
+        *slot = (struct signal_slot){.fn = fn, .ctx = ctx, .used = true};
+        uv_signal_init(&l->uv, &slot->handle);
+        slot->handle.data = slot;
+        rc = uv_signal_start(&slot->handle, signal_came, signum);
+        if (rc)
+            return err_set(err, ERR_IO, -rc, "signal %d", signum);
+        return 0;
+    }
+    return err_set(err, ERR_LIMIT, 0, "signal handlers: limit %d", LOOP_SIGNALS_MAX);
+}

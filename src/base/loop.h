@@ -1,0 +1,48 @@
+/* The loop thread: sockets, timers and messages, on libuv.
+ *
+ * One thread owns the loop and all registries of the daemon, so there are no locks there. Nothing
+ * that runs on it may block: no file I/O, no waiting, no Wasm. Other threads reach it only through
+ * loop_post. Timers are embedded in what they belong to and kept in one heap over a single libuv
+ * timer: 100,000 sleeping guests have 100,000 timers at 32 bytes each.
+ */
+#ifndef ROOST_BASE_LOOP_H
+#define ROOST_BASE_LOOP_H
+
+#include "base/err.h"
+#include "base/inbox.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct loop;
+
+struct loop_timer {
+    uint64_t due_ns;                    /* CLOCK_MONOTONIC; 0 means not set */
+    size_t at;                          /* place in the heap + 1; 0 means not in it */
+    void (*fire)(struct loop_timer *t); /* the timer is no longer set when this is called */
+};
+
+int loop_new(struct loop **out, struct err *err) ERR_CHECK;
+/* Runs until loop_stop was called and the turn is over. */
+void loop_run(struct loop *loop);
+/* Loop thread only. */
+void loop_stop(struct loop *loop);
+/* Closes what is left of the loop's own and frees it; every other handle must be closed by its
+ * owner before. Closes pending since are completed here. NULL is fine. */
+void loop_free(struct loop *loop);
+/* Monotonic ns, read once a turn: the same for all that happens in it. Loop thread only. */
+uint64_t loop_now_ns(struct loop *loop);
+/* Any thread: m->run(m) is called on the loop thread, in order. */
+void loop_post(struct loop *loop, struct msg *m);
+/* Sets (or moves) a timer; a due time in the past fires in this or the next turn, never from here.
+ */
+int loop_timer_set(struct loop *loop, struct loop_timer *t, uint64_t due_ns, struct err *err)
+    ERR_CHECK;
+void loop_timer_clear(struct loop *loop, struct loop_timer *t);
+/* Calls fn(ctx) on the loop thread for SIGTERM, SIGINT or SIGHUP. One function for each signal. */
+int loop_on_signal(struct loop *loop, int signum, void (*fn)(void *ctx, int signum), void *ctx,
+                   struct err *err) ERR_CHECK;
+/* For the other files of base/ that wrap libuv: a uv_loop_t. */
+void *loop_uv(struct loop *loop);
+
+#endif

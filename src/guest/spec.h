@@ -1,0 +1,65 @@
+/* What a Guest manifest says, checked and with its defaults: roost.dev/v1alpha1, kind Guest.
+ *
+ * Read from YAML with the place of every error (file:line:column); a bad manifest is one line and
+ * touches no other guest. Unknown fields are refused with the nearest known one. Immutable once
+ * made.
+ */
+#ifndef ROOST_GUEST_SPEC_H
+#define ROOST_GUEST_SPEC_H
+
+#include "base/err.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum sleep_mode { SLEEP_AUTO, SLEEP_NEVER, SLEEP_FRESH };
+enum fresh_start { FRESH_FAILED, FRESH_ALL };
+
+struct env_var {
+    char *name, *value;
+};
+
+/* One watch. */
+struct watch_spec {
+    char *api_version, *kind; /* "amurant.io/v1", "TestResource" */
+    char **namespaces;        /* NULL: all */
+    size_t nnamespaces;
+};
+
+struct guest_spec {
+    char *name, *namespace_; /* metadata; namespace defaults to "default" */
+    char *module;            /* absolute path (from file:, relative to the manifest's folder) */
+    struct env_var *env;
+    size_t nenv;
+    char **args; /* without argv[0], which is the guest's name */
+    size_t nargs;
+    struct {
+        uint64_t memory_bytes, cpu_ns, time_ns;
+        uint32_t calls;
+    } limits;
+    enum sleep_mode sleep_mode;
+    uint64_t sleep_after_ns;
+    enum fresh_start on_fresh_start;
+    struct watch_spec *watches;
+    size_t nwatches;
+    char *service_account; /* capabilities.kube.serviceAccount in the guest's namespace; NULL: no
+                              kube */
+    char *file;            /* where it was read */
+    unsigned line;         /* of its document */
+};
+
+/* Calls each for every manifest in the file (several documents are fine), in order: with spec
+ * (taken) or, for a bad one, with spec NULL and err. Returns -1 only where the file cannot be read
+ * at all or is no YAML from some point on (what came before was reported). */
+int guest_spec_read_file(const char *path,
+                         void (*each)(void *ctx, struct guest_spec *spec, const struct err *err),
+                         void *ctx, struct err *err) ERR_CHECK;
+/* All *.yaml and *.yml of a folder in name order, through guest_spec_read_file; what is wrong with
+ * one file goes to each as an error too. -1: the folder cannot be read. */
+int guest_spec_read_dir(const char *dir,
+                        void (*each)(void *ctx, struct guest_spec *spec, const struct err *err),
+                        void *ctx, struct err *err) ERR_CHECK;
+void guest_spec_free(struct guest_spec *spec);
+
+#endif
