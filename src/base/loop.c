@@ -20,77 +20,25 @@ struct loop {
     uv_timer_t timer;
     struct inbox inbox;
     uint64_t now_ns;
-    struct loop_timer **heap;
-    size_t timers, room;
+    struct timers timers;
     struct signal_slot signals[LOOP_SIGNALS_MAX];
     uv_prepare_t before_poll;
     bool stopping;
 };
 
-/* --- the heap of timers: a binary heap by due time, each timer knows its place --- */
-
-static void heap_put(struct loop *l, size_t i, struct loop_timer *t)
-{
-    l->heap[i] = t;
-    t->at = i + 1;
-}
-
-static void heap_up(struct loop *l, size_t i)
-{
-    struct loop_timer *t = l->heap[i];
-
-    while (i > 0 && l->heap[(i - 1) / 2]->due_ns > t->due_ns) {
-        heap_put(l, i, l->heap[(i - 1) / 2]);
-        i = (i - 1) / 2;
-    }
-    heap_put(l, i, t);
-}
-
-static void heap_down(struct loop *l, size_t i)
-{
-    struct loop_timer *t = l->heap[i];
-
-    for (;;) {
-        size_t child = 2 * i + 1;
-
-        if (child >= l->timers)
-            break;
-        if (child + 1 < l->timers && l->heap[child + 1]->due_ns < l->heap[child]->due_ns)
-            child++;
-        if (l->heap[child]->due_ns >= t->due_ns)
-            break;
-        heap_put(l, i, l->heap[child]);
-        i = child;
-    }
-    heap_put(l, i, t);
-}
-
-static void heap_remove(struct loop *l, struct loop_timer *t)
-{
-    size_t i = t->at - 1;
-    struct loop_timer *last = l->heap[--l->timers];
-
-    t->at = 0;
-    t->due_ns = 0;
-    if (last == t)
-        return;
-    heap_put(l, i, last);
-    heap_up(l, i);
-    heap_down(l, last->at - 1);
-}
+/* --- timers --- */
 
 static void timer_fired(uv_timer_t *handle);
 
 /* libuv counts in milliseconds: round up, so that a timer never fires early. */
 static void timer_arm(struct loop *l)
 {
-    uint64_t now = clock_now_ns(), due;
+    uint64_t now = clock_now_ns(), due = timers_next(&l->timers);
 
-    if (l->timers == 0 || l->stopping) {
+    if (due == 0 || l->stopping) {
         uv_timer_stop(&l->timer);
         return;
     }
-    due = l->heap[0]->due_ns;
     uv_update_time(&l->uv);
     uv_timer_start(&l->timer, timer_fired, due > now ? (due - now + NS_PER_MS - 1) / NS_PER_MS : 0,
                    0);
@@ -99,51 +47,24 @@ static void timer_arm(struct loop *l)
 static void timer_fired(uv_timer_t *handle)
 {
     struct loop *l = handle->data;
-    uint64_t now = clock_now_ns();
 
-    l->now_ns = now;
-    /* What a callback sets for now fires in the next turn: the loop is not starved. */
-    for (size_t n = l->timers; n > 0 && l->timers && l->heap[0]->due_ns <= now; n--) {
-        struct loop_timer *t = l->heap[0];
-
-        heap_remove(l, t);
-        t->fire(t);
-    }
+    l->now_ns = clock_now_ns();
+    timers_run(&l->timers, l->now_ns);
     timer_arm(l);
 }
 
-int loop_timer_set(struct loop *l, struct loop_timer *t, uint64_t due_ns, struct err *err)
+int loop_timer_set(struct loop *l, struct timer *t, uint64_t due_ns, struct err *err)
 {
-    if (due_ns == 0)
-        due_ns = 1;
-    if (t->at) {
-        t->due_ns = due_ns;
-        heap_up(l, t->at - 1);
-        heap_down(l, t->at - 1);
-    } else {
-        if (l->timers == l->room) {
-            size_t room = l->room ? l->room * 2 : 64;
-            struct loop_timer **heap = realloc(l->heap, room * sizeof(struct loop_timer *));
-
-            if (!heap)
-                return err_set(err, ERR_NOMEM, 0, "no memory for %zu timers", room);
-            l->heap = heap;
-            l->room = room;
-        }
-        t->due_ns = due_ns;
-        l->timers++;
-        heap_put(l, l->timers - 1, t);
-        heap_up(l, l->timers - 1);
-    }
+    if (timers_set(&l->timers, t, due_ns, err) < 0)
+        return -1;
     if (t->at == 1)
         timer_arm(l);
     return 0;
 }
 
-void loop_timer_clear(struct loop *l, struct loop_timer *t)
+void loop_timer_clear(struct loop *l, struct timer *t)
 {
-    if (t->at)
-        heap_remove(l, t);
+    timers_clear(&l->timers, t);
 }
 
 /* --- messages --- */
@@ -242,7 +163,7 @@ void loop_free(struct loop *l)
         uv_run(&l->uv, UV_RUN_NOWAIT);
     assert(uv_loop_close(&l->uv) == 0);
     inbox_destroy(&l->inbox);
-    free(l->heap);
+    timers_free(&l->timers);
     free(l);
 }
 

@@ -10,17 +10,12 @@
 
 #include "base/err.h"
 #include "base/inbox.h"
+#include "base/timers.h"
 
 #include <stddef.h>
 #include <stdint.h>
 
 struct loop;
-
-struct loop_timer {
-    uint64_t due_ns;                    /* CLOCK_MONOTONIC; 0 means not set */
-    size_t at;                          /* place in the heap + 1; 0 means not in it */
-    void (*fire)(struct loop_timer *t); /* the timer is no longer set when this is called */
-};
 
 int loop_new(struct loop **out, struct err *err) ERR_CHECK;
 /* Runs until loop_stop was called and the turn is over. */
@@ -36,9 +31,8 @@ uint64_t loop_now_ns(struct loop *loop);
 void loop_post(struct loop *loop, struct msg *m);
 /* Sets (or moves) a timer; a due time in the past fires in this or the next turn, never from here.
  */
-int loop_timer_set(struct loop *loop, struct loop_timer *t, uint64_t due_ns, struct err *err)
-    ERR_CHECK;
-void loop_timer_clear(struct loop *loop, struct loop_timer *t);
+int loop_timer_set(struct loop *loop, struct timer *t, uint64_t due_ns, struct err *err) ERR_CHECK;
+void loop_timer_clear(struct loop *loop, struct timer *t);
 /* Calls fn(ctx) on the loop thread for SIGTERM, SIGINT or SIGHUP. One function for each signal. */
 int loop_on_signal(struct loop *loop, int signum, void (*fn)(void *ctx, int signum), void *ctx,
                    struct err *err) ERR_CHECK;
