@@ -16,4 +16,10 @@
 #define LOOP_SIGNALS_MAX     4
 #define LOOP_CLOSE_TURNS_MAX 1000
 
+/* --- yaml, manifests, HTTP/1.1, the CLI --- */
+#define YAML_BYTES_MAX     (16u * MIB)
+#define YAML_DEPTH_MAX     64u
+#define YAML_NODES_MAX     100000u
+#define YAML_TAG_LINES_MAX 16u
+
 #endif
