@@ -21,5 +21,189 @@
 #define YAML_DEPTH_MAX     64u
 #define YAML_NODES_MAX     100000u
 #define YAML_TAG_LINES_MAX 16u
+#define NEAREST_WORD_MAX   63u
+
+/* --- a guest's manifest: defaults and ceilings --- */
+#define SPEC_FILE_BYTES_MAX    MIB
+#define SPEC_FILES_MAX         10000u /* in one folder */
+#define SPEC_GUESTS_MAX        100000u
+#define SPEC_NAME_MAX          63u  /* a DNS-1123 label */
+#define SPEC_SUBDOMAIN_MAX     253u /* a DNS-1123 subdomain */
+#define SPEC_PATH_MAX          4095u
+#define GUEST_MEMORY_DEFAULT   (64ull * MIB)
+#define GUEST_MEMORY_MIN       (64ull * KIB) /* one page of Wasm */
+#define GUEST_MEMORY_MAX       (4096ull * MIB)
+#define GUEST_CPU_DEFAULT_NS   1000000000ull /* running, for each event */
+#define GUEST_TIME_DEFAULT_NS  60000000000ull
+#define GUEST_DURATION_MIN_NS  1000000ull /* of cpu and time: a tick */
+#define GUEST_DURATION_MAX_NS  3600000000000ull
+#define GUEST_CALLS_DEFAULT    16u
+#define GUEST_CALLS_MAX        256u
+#define GUEST_TRIGGERS_MAX     16u
+#define GUEST_NAMESPACES_MAX   64u /* of one watch */
+#define GUEST_ENV_MAX          64u
+#define GUEST_ARGS_MAX         64u
+#define GUEST_ENV_BYTES_MAX    (64u * KIB) /* names, values and arguments together */
+#define SLEEP_AFTER_DEFAULT_NS 0ull
+#define SLEEP_AFTER_MAX_NS     86400000000000ull
+
+_Static_assert(GUEST_CPU_DEFAULT_NS <= GUEST_TIME_DEFAULT_NS, "running is a part of the time");
+_Static_assert(SPEC_FILE_BYTES_MAX <= YAML_BYTES_MAX, "a manifest is YAML");
+_Static_assert(SPEC_NAME_MAX <= NEAREST_WORD_MAX, "names are compared in messages");
+
+/* --- engine --- */
+#define STACKS_FREE_MAX          16u    /* fiber stacks kept for the next guests */
+#define GUEST_TABLE_ELEMENTS_MAX 100000 /* function pointers of a module */
+#define GUEST_TABLES_MAX         16
+#define RESTORE_READ_PAGES_MAX   8u  /* runs up to here are read at wake, larger ones mapped */
+#define RESTORE_IOV_MAX          64u /* runs read with one call */
+
+/* --- kube: watches --- */
+#define JSON_DEPTH_MAX              512u
+#define KUBE_OBJECT_MAX             (3u * MIB) /* etcd's own limit is 1.5 MiB a request */
+#define KUBE_EVENT_MAX              (KUBE_OBJECT_MAX + 4096u) /* an object and what is around it */
+#define KUBE_LIST_META_MAX          (64u * KIB) /* a list's members besides its items */
+#define KUBE_OBJECT_CUTS_MAX        8u
+#define KUBE_NAME_MAX               253u
+#define KUBE_NAMESPACE_MAX          63u
+#define KUBE_UID_MAX                127u
+#define KUBE_VERSION_MAX            127u /* a resourceVersion: opaque, in practice 20 digits */
+#define KUBE_CONTINUE_MAX           4096u
+#define KUBE_PATH_MAX               8192u
+#define KUBE_ANSWER_MAX             (4u * MIB) /* an answer that is read whole (discovery, reviews) */
+#define KUBE_ERROR_BODY_MAX         (16u * KIB)
+#define FRAME_KEEP_BYTES            (64u * KIB) /* a buffer larger than this is given back at once */
+#define REFLECTOR_PAGE_ITEMS        500u
+#define REFLECTOR_BACKOFF_MIN_MS    800u
+#define REFLECTOR_BACKOFF_MAX_MS    30000u
+#define REFLECTOR_RETRY_AFTER_MAX_S 300u
+#define REFLECTOR_HEALTHY_S         120u  /* of health end all back-off */
+#define REFLECTOR_SHORT_WATCH_MS    1000u /* one that ended within, without an event, is a failure */
+#define REFLECTOR_WATCH_MIN_S       300u
+#define REFLECTOR_WATCH_MAX_S       600u
+#define REFLECTOR_SILENCE_S         60u /* without a byte, of a list or past a watch's own end */
+#define REFLECTOR_REWINDS_MAX       5u  /* lists that went back in time, until one is believed */
+#define TABLE_ENTRIES_MAX           (1024u * 1024u)
+_Static_assert(KUBE_EVENT_MAX < BUF_DEFAULT_MAX, "an event fits in a buffer");
+
+/* --- modules and images (engine/rewrite, engine/imagecache, roost-compile) --- */
+#define MODULE_BYTES_MAX            (64u * MIB)
+#define IMAGE_BYTES_MAX             (512u * MIB)
+#define REWRITE_TYPES_MAX           100000u
+#define REWRITE_IMPORTS_MAX         10000u
+#define REWRITE_FUNCTIONS_MAX       500000u /* imported and defined */
+#define REWRITE_MEMORY_PAGES_MAX    65536u   /* 4 GiB: what 32 bits address */
+#define REWRITE_GLOBALS_MAX         4096u    /* imported and defined */
+#define REWRITE_EXPORTS_MAX         20000u   /* what the rewriter adds included */
+#define REWRITE_SEGMENTS_MAX        100000u  /* of data, of elements */
+#define REWRITE_NAME_BYTES_MAX      4096u    /* of an import or export */
+#define REWRITE_CUSTOM_SECTIONS_MAX 1000u
+#define COMPILE_MEMORY_BYTES_MAX    (2048ull * MIB)
+#define COMPILE_CPU_S_MAX           60u
+#define COMPILE_TIME_MS_MAX         300000u /* wall clock: longer than the CPU time, for a busy host */
+#define COMPILE_STDERR_BYTES_MAX    4096u
+#define COMPILE_JOBS_MAX            2u
+#define COMPILE_QUEUE_MAX           4096u
+#define COMPILE_FILES_MAX           16u
+#define SPAWN_STDERR_BYTES_MAX      (64u * KIB) /* the most that a caller may ask for */
+
+/* --- what is on disk: the database, the arena, snapshots --- */
+#define DB_KEY_MAX         511u /* LMDB's own */
+#define DB_VALUE_MAX       (1u * MIB)
+#define DB_TABLE_NAME_MAX  31u
+#define DB_TABLES_MAX      16u
+#define DB_BATCH_BYTES_MAX (16u * MIB)
+#define DB_QUEUE_BYTES_MAX (64u * MIB)  /* of batches that wait for the commit thread */
+#define DB_MAP_BYTES_MAX   (8ull << 30) /* of address space, sparse: the database's size */
+#define DB_GROUP_DELAY_MS  5u           /* gathering batches before a sync */
+#define DB_GROUP_BYTES     (1u * MIB)   /* no more gathering from here on */
+#define DB_STACK_BYTES     (128u * KIB)
+#define DISK_RETRIES_MAX   1000u        /* of one call, interrupted by signals */
+#define DISK_IOV_MAX       64u          /* pieces of one vectored call */
+#define ARENA_BYTES_MAX    (1ull << 40) /* of the file, sparse */
+#define ARENA_GROW_BYTES   (64u * MIB)  /* the file grows, and is cut, by this */
+#define ARENA_SLOTS_MAX    (1024u * 1024u)
+#define ARENA_FREE_KEEP_BYTES                                                                      \
+    (64u * MIB) /* free space kept in the page cache: 3 x faster to write */
+#define ARENA_PUNCH_MIN_BYTES  (1u * MIB) /* smaller free extents keep their blocks */
+#define ARENA_TRIM_EXTENTS_MAX 64u        /* punched in one call of arena_trim */
+#define SAVE_CHUNK_BYTES       (256u * KIB)
+#define SNAPSHOT_BYTES_MAX     (4ull << 30) /* guest memory: all that a 32-bit module can have */
+#define SNAPSHOT_SLOTS_MAX     16u
+#define SNAPSHOT_RUNS_MAX      480u /* all of them fit in a header page */
+#define SNAPSHOT_JOIN_PAGES    1u   /* a gap up to here is written too: cheaper than another run */
+#define SNAPSHOT_GLOBALS_MAX   4096u
+#define SNAPSHOT_RECORD_MAX    (96u * KIB) /* encoded */
+_Static_assert(SNAPSHOT_RECORD_MAX * 2 < DB_VALUE_MAX, "a snapshot fits in a guest's record");
+_Static_assert(DB_VALUE_MAX + DB_KEY_MAX + 64 < DB_BATCH_BYTES_MAX, "an entry fits in a batch");
+_Static_assert(DB_BATCH_BYTES_MAX <= DB_QUEUE_BYTES_MAX, "a batch fits in the queue");
+_Static_assert(SNAPSHOT_BYTES_MAX < ARENA_BYTES_MAX, "a snapshot fits in the arena");
+_Static_assert(ARENA_BYTES_MAX / 4096 < (1ull << 32), "places in the arena are 32 bits");
+
+/* --- what a guest may ask for in one event (docs/abi.md) --- */
+#define ABI_METHOD_MAX       32u
+#define ABI_TARGET_MAX       8192u
+#define ABI_HEADERS_MAX      16384u
+#define ABI_HEADER_LINES_MAX 64u
+#define ABI_BODY_MAX         (4u * MIB)
+#define ABI_NAME_MAX         256u
+#define ABI_VALUE_MAX        4096u
+#define ABI_WAIT_MAX         1024u
+#define ABI_HANDLES_MAX      1024u
+#define ABI_LOG_MAX          1024u
+#define ABI_HEAD_MAX         65536u
+#define ABI_REQUEUE_MS_MAX   31536000000ull
+#define EVENT_ERROR_MAX      256u
+#define GUEST_LOG_RATE       100u /* lines a second of one guest */
+#define GUEST_LOG_BURST      1000u
+
+/* --- guests and their threads --- */
+#define WORKERS_MAX    64u
+#define IO_THREADS_MAX 8u
+#define GUESTS_MAX     1000000u
+#define RECORD_EXCEPTIONS_MAX                                                                      \
+    256u /* keys kept one by one in a record; beyond, the number goes back */
+#define CRASH_BACKOFF_MIN_NS (10ull * 1000 * 1000)        /* a guest that traps: 10 ms ... */
+#define CRASH_BACKOFF_MAX_NS (60ull * 1000 * 1000 * 1000) /* ... doubling to a minute */
+#define SAVE_RETRY_MIN_NS    (1000ull * 1000 * 1000)      /* a save that failed: 1 s ... */
+#define SAVE_RETRY_MAX_NS    (60ull * 1000 * 1000 * 1000)
+#define TICK_NS              (1000ull * 1000) /* a guest that computes yields */
+
+/* --- connections and HTTP/2 --- */
+#define CHANNEL_READ_BYTES    (32u * KIB) /* one read; shared by all connections */
+#define CHANNEL_TLS_BYTES     (16u * KIB) /* a TLS record's largest content */
+#define CHANNEL_ADDRESSES_MAX 8u          /* of a name; the first ones */
+#define CHANNEL_OUT_MAX       (256u * KIB)
+#define CHANNEL_KEEP_BYTES    (4u * KIB) /* a larger output buffer is freed when it is empty */
+#define H2_WRITE_BYTES        (16u * KIB)
+#define H2_BACKLOG_MAX        (64u * KIB) /* unsent bytes past which no frame is made */
+#define H2_STREAM_WINDOW      (256u * KIB)
+#define H2_CONNECTION_WINDOW  (8u * MIB)
+#define H2_HEADERS_MAX        128u
+#define H2_HEAD_MAX           (64u * KIB)
+#define H2_HEAD_KEEP_BYTES    (4u * KIB)
+#define H2_STREAMS_MAX        1000u       /* of a connection, where the server allows more */
+#define H2_STREAM_ID_MAX      (1u << 30u) /* then the connection is replaced */
+_Static_assert(H2_BACKLOG_MAX + 2 * H2_WRITE_BYTES <= CHANNEL_OUT_MAX,
+               "what one flush adds to a full backlog must fit");
+
+/* --- kube: the way to the API server --- */
+#define KUBECONFIG_BYTES_MAX    (1u * MIB)  /* and each file that it names */
+#define KUBE_STREAMS_MAX        16384u      /* under way and waiting, both lanes */
+#define KUBE_CONNECTIONS_MAX    16u         /* of a lane */
+#define KUBE_BODY_MAX           (4u * MIB)  /* of a request, not sent yet */
+#define KUBE_REQUEST_BYTES_MAX  (64u * KIB) /* head of a request */
+#define KUBE_RESENDS_MAX        8u
+#define KUBE_CONNECT_TIMEOUT_MS 10000u
+#define KUBE_HEAD_TIMEOUT_MS    60000u
+#define KUBE_PING_AFTER_MS      25000u
+#define KUBE_PING_TIMEOUT_MS    15000u
+#define KUBE_BACKOFF_MIN_MS     800u
+#define KUBE_BACKOFF_MAX_MS     30000u
+#define KUBE_HEALTHY_MS         120000u /* a connection that lived so long resets the back-off */
+#define KUBE_IDLE_MS            60000u  /* a lane's further connections close after so long */
+#define KUBE_STREAM_WINDOW      H2_STREAM_WINDOW
+_Static_assert(KUBE_PING_AFTER_MS + KUBE_PING_TIMEOUT_MS < 45000,
+               "a dead peer is noticed within 45 s");
 
 #endif

@@ -1,0 +1,253 @@
+/* Module in, image out. The image is whole or absent: it is written beside its name, synced and
+ * renamed, because a torn one would be machine code of unknown content. */
+#include "base/auto.h"
+#include "base/limits.h"
+#include "engine/compile_parts.h"
+#include "engine/config.h"
+#include "engine/rewrite.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+#include <wasm.h>
+#include <wasmtime.h>
+
+#define SHA256_BYTES 32
+
+/* --- the module --- */
+
+static int open_module(int *out, const char *path, size_t *size, struct err *err)
+{
+    AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    struct stat st;
+
+    if (fd < 0)
+        return err_set(err,
+                       errno == ENOENT   ? ERR_NOT_FOUND
+                       : errno == EACCES ? ERR_DENIED
+                                         : ERR_IO,
+                       errno, "open");
+    if (fstat(fd, &st) < 0)
+        return err_set(err, ERR_IO, errno, "stat");
+    if (!S_ISREG(st.st_mode))
+        return err_set(err, ERR_INVALID, 0, "this is no regular file");
+    if ((uint64_t)st.st_size > MODULE_BYTES_MAX)
+        return err_set(err, ERR_LIMIT, 0, "module of %lld bytes, limit %u (MODULE_BYTES_MAX)",
+                       (long long)st.st_size, MODULE_BYTES_MAX);
+    *size = (size_t)st.st_size;
+    *out = fd;
+    fd = -1;
+    return 0;
+}
+
+static int read_module(struct buf *out, const char *path, struct err *err)
+{
+    AUTO_CLOSE int fd = -1;
+    size_t size = 0;
+
+    if (open_module(&fd, path, &size, err) < 0 || buf_reserve(out, size, err) < 0)
+        return -1;
+    while (out->len < size) {
+        ssize_t n = read(fd, out->data + out->len, size - out->len);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return err_set(err, ERR_IO, errno, "read");
+        if (n == 0)
+            return err_set(err, ERR_IO, 0, "it became shorter while it was read: try again");
+        out->len += (size_t)n;
+    }
+    return 0;
+}
+
+static int check_digest(const struct buf *module, const char *want, struct err *err)
+{
+    uint8_t digest[SHA256_BYTES];
+    char hex[2 * SHA256_BYTES + 1];
+
+    if (!want)
+        return 0;
+    if (!EVP_Digest(module->data, module->len, digest, NULL, EVP_sha256(), NULL))
+        return err_set(err, ERR_NOMEM, 0, "sha256");
+    for (size_t i = 0; i < sizeof(digest); i++)
+        snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+    if (strcasecmp(hex, want) != 0)
+        return err_set(err, ERR_CORRUPT, 0, "its sha256 is %s, not %s: it was replaced; try again",
+                       hex, want);
+    return 0;
+}
+
+/* --- Wasmtime's errors --- */
+
+/* Takes error. Its text has lines ("Caused by:"): they become one. */
+static int from_wasmtime(wasmtime_error_t *error, const char *what, struct err *err)
+{
+    wasm_byte_vec_t text = {0};
+    char line[ERR_MSG_MAX];
+    size_t n = 0;
+
+    wasmtime_error_message(error, &text);
+    wasmtime_error_delete(error);
+    for (size_t i = 0; i < text.size && n < sizeof(line) - 1; i++) {
+        char c = (unsigned char)text.data[i] < 0x20 ? ' ' : text.data[i];
+
+        if (c != ' ' || (n > 0 && line[n - 1] != ' '))
+            line[n++] = c;
+    }
+    line[n] = 0;
+    wasm_byte_vec_delete(&text);
+    return err_set(err, ERR_INVALID, 0, "%s: %s", what, line);
+}
+
+static wasm_engine_t *engine_make(struct err *err)
+{
+    wasm_engine_t *engine = wasm_engine_new_with_config(engine_config(true));
+
+    if (!engine)
+        err_set(err, ERR_NOMEM, 0, "no engine with this configuration");
+    return engine;
+}
+
+/* Offsets in the validator's text are those of the file only where it sees the file itself. */
+static int validate(wasm_engine_t *engine, const struct buf *module, struct err *err)
+{
+    wasmtime_error_t *error = wasmtime_module_validate(engine, module->data, module->len);
+
+    return error ? from_wasmtime(error, "validation", err) : 0;
+}
+
+/* --- the image --- */
+
+static int write_all(int fd, const char *data, size_t len, struct err *err)
+{
+    while (len > 0) {
+        ssize_t n = write(fd, data, len);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0 && errno == EFBIG)
+            return err_set(err, ERR_LIMIT, 0, "image of more than %u bytes (IMAGE_BYTES_MAX)",
+                           IMAGE_BYTES_MAX);
+        if (n < 0)
+            return err_set(err, ERR_IO, errno, "write");
+        data += n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
+static int write_temporary(const char *path, const wasm_byte_vec_t *image, struct err *err)
+{
+    AUTO_CLOSE int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+
+    if (fd < 0)
+        return err_set(err, errno == EACCES ? ERR_DENIED : ERR_IO, errno, "create");
+    if (write_all(fd, image->data, image->size, err) < 0)
+        return -1;
+    if (fsync(fd) < 0)
+        return err_set(err, ERR_IO, errno, "sync");
+    return 0;
+}
+
+static int write_image(const char *path, const wasm_byte_vec_t *image, struct err *err)
+{
+    char temporary[4096];
+    int n = snprintf(temporary, sizeof(temporary), "%s.%d.tmp", path, (int)getpid());
+
+    if (n < 0 || (size_t)n >= sizeof(temporary))
+        return err_set(err, ERR_INVALID, 0, "the image's path is too long");
+    if (write_temporary(temporary, image, err) < 0) {
+        unlink(temporary);
+        return err_wrap(err, "image %s", temporary);
+    }
+    if (rename(temporary, path) < 0) {
+        err_set(err, ERR_IO, errno, "image %s: rename", path);
+        unlink(temporary);
+        return -1;
+    }
+    return 0;
+}
+
+static int serialize(wasmtime_module_t *compiled, const char *path, struct err *err)
+{
+    wasm_byte_vec_t image = {0};
+    wasmtime_error_t *error = wasmtime_module_serialize(compiled, &image);
+    int rc;
+
+    if (error)
+        return from_wasmtime(error, "image", err);
+    rc = write_image(path, &image, err);
+    wasm_byte_vec_delete(&image);
+    return rc;
+}
+
+/* module is what the file has, rewritten what is compiled. */
+static int compile(wasm_engine_t *engine, const struct buf *module, const struct buf *rewritten,
+                   const char *path, struct err *err)
+{
+    wasmtime_module_t *compiled = NULL;
+    wasmtime_error_t *error =
+        wasmtime_module_new(engine, rewritten->data, rewritten->len, &compiled);
+    int rc;
+
+    if (error) {
+        if (validate(engine, module, err) < 0)
+            wasmtime_error_delete(error);
+        else
+            from_wasmtime(error, "compiler", err);
+        return -1;
+    }
+    rc = serialize(compiled, path, err);
+    wasmtime_module_delete(compiled);
+    return rc;
+}
+
+/* --- all of it --- */
+
+static int print_info(const struct rewrite_info *info, struct err *err)
+{
+    char max[16] = "null";
+
+    if (info->memory_max != UINT32_MAX)
+        snprintf(max, sizeof(max), "%" PRIu32, info->memory_max);
+    printf("{\"mutable_globals\":%" PRIu32 ",\"memory_min\":%" PRIu32 ",\"memory_max\":%s,"
+           "\"had_start\":%s}\n",
+           info->mutable_globals, info->memory_min, max, info->had_start ? "true" : "false");
+    return fflush(stdout) ? err_set(err, ERR_IO, errno, "stdout") : 0;
+}
+
+static int check(wasm_engine_t *engine, const struct buf *module, const struct buf *rewritten,
+                 const struct rewrite_info *info, struct err *err)
+{
+    if (validate(engine, module, err) < 0)
+        return -1;
+    if (validate(engine, rewritten, err) < 0)
+        return err_wrap(err, "rewritten");
+    return print_info(info, err);
+}
+
+int compile_run(const struct compile_args *args, struct err *err)
+{
+    AUTO_BUF struct buf module = {.max = MODULE_BYTES_MAX};
+    AUTO_BUF struct buf rewritten = {.max = MODULE_BYTES_MAX + MIB};
+    struct rewrite_info info;
+    wasm_engine_t *engine;
+    int rc;
+
+    if (read_module(&module, args->in, err) < 0 || check_digest(&module, args->sha256, err) < 0 ||
+        rewrite_module(&rewritten, module.data, module.len, &info, err) < 0)
+        return -1;
+    engine = engine_make(err);
+    if (!engine)
+        return -1;
+    rc = args->check ? check(engine, &module, &rewritten, &info, err)
+                     : compile(engine, &module, &rewritten, args->out, err);
+    wasm_engine_delete(engine);
+    return rc;
+}

@@ -1,0 +1,80 @@
+/* What the rewriter learns of a module by reading all of its sections once. Private to
+ * engine/rewrite*.c.
+ */
+#ifndef ROOST_ENGINE_REWRITE_SECTIONS_H
+#define ROOST_ENGINE_REWRITE_SECTIONS_H
+
+#include "base/limits.h"
+#include "engine/rewrite_read.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Section ids, as in the binary. */
+enum {
+    SECTION_CUSTOM,
+    SECTION_TYPE,
+    SECTION_IMPORT,
+    SECTION_FUNCTION,
+    SECTION_TABLE,
+    SECTION_MEMORY,
+    SECTION_GLOBAL,
+    SECTION_EXPORT,
+    SECTION_START,
+    SECTION_ELEMENT,
+    SECTION_CODE,
+    SECTION_DATA,
+    SECTION_DATA_COUNT,
+    SECTION_TAG,
+    SECTIONS,
+};
+
+enum { KIND_FUNCTION, KIND_TABLE, KIND_MEMORY, KIND_GLOBAL, KIND_TAG };
+
+struct sections {
+    struct reader body[SECTIONS]; /* of those that were seen, customs apart; base NULL: absent */
+    uint32_t customs;
+
+    uint32_t types;
+    uint32_t imports, imported_functions, imported_globals;
+    uint32_t functions; /* defined here */
+    uint32_t bodies;
+    uint32_t tables;
+    uint64_t table_elements;
+    uint32_t memories, memory_min, memory_max;
+    uint32_t globals;                          /* imported and defined */
+    uint8_t mutable_[REWRITE_GLOBALS_MAX / 8]; /* a bit for each global defined here */
+    uint32_t mutables;
+    uint32_t exports;
+    size_t exports_at; /* offset of the first entry of the export section */
+    bool exports_memory;
+    bool has_start;
+    uint32_t start;
+    uint32_t segments;
+    bool has_data_count;
+    uint32_t data_count;
+};
+
+/* One section in the file, as found by section_next. */
+struct section {
+    size_t at; /* offset of its id */
+    uint8_t id;
+    struct reader body;
+};
+
+/* The next section of a module whose header was read; r->at == r->end must be asked before. */
+int section_next(struct reader *r, struct section *out) ERR_CHECK;
+/* A custom section's name; body goes on behind it. */
+int section_custom_name(struct reader *body, struct wasm_name *out) ERR_CHECK;
+/* Where in a module a section belongs: 1 ... 13 by id, 0 for customs. */
+int section_place(uint8_t id);
+
+/* Reads all sections behind the module's header. */
+int sections_read(struct sections *s, struct reader module) ERR_CHECK;
+
+static inline bool sections_is_mutable(const struct sections *s, uint32_t global)
+{
+    return (s->mutable_[global / 8] >> (global % 8)) & 1;
+}
+
+#endif
