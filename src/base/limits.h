@@ -206,4 +206,11 @@ _Static_assert(H2_BACKLOG_MAX + 2 * H2_WRITE_BYTES <= CHANNEL_OUT_MAX,
 _Static_assert(KUBE_PING_AFTER_MS + KUBE_PING_TIMEOUT_MS < 45000,
                "a dead peer is noticed within 45 s");
 
+/* --- WASI (engine/wasi): what one call of a guest may ask for --- */
+#define WASI_LINE_MAX          LOG_LINE_MAX /* of stdout and stderr; longer ones come in pieces */
+#define WASI_WRITE_BYTES_MAX   (64u * KIB)  /* taken by one fd_write */
+#define WASI_RANDOM_BYTES_MAX  (1u * MIB)   /* more is EINVAL */
+#define WASI_IOVS_MAX          1024u        /* more is EINVAL */
+#define WASI_SUBSCRIPTIONS_MAX 1024u        /* more is EINVAL */
+
 #endif
