@@ -92,11 +92,11 @@ _Static_assert(KUBE_EVENT_MAX < BUF_DEFAULT_MAX, "an event fits in a buffer");
 #define REWRITE_TYPES_MAX           100000u
 #define REWRITE_IMPORTS_MAX         10000u
 #define REWRITE_FUNCTIONS_MAX       500000u /* imported and defined */
-#define REWRITE_MEMORY_PAGES_MAX    65536u   /* 4 GiB: what 32 bits address */
-#define REWRITE_GLOBALS_MAX         4096u    /* imported and defined */
-#define REWRITE_EXPORTS_MAX         20000u   /* what the rewriter adds included */
-#define REWRITE_SEGMENTS_MAX        100000u  /* of data, of elements */
-#define REWRITE_NAME_BYTES_MAX      4096u    /* of an import or export */
+#define REWRITE_MEMORY_PAGES_MAX    65536u  /* 4 GiB: what 32 bits address */
+#define REWRITE_GLOBALS_MAX         4096u   /* imported and defined */
+#define REWRITE_EXPORTS_MAX         20000u  /* what the rewriter adds included */
+#define REWRITE_SEGMENTS_MAX        100000u /* of data, of elements */
+#define REWRITE_NAME_BYTES_MAX      4096u   /* of an import or export */
 #define REWRITE_CUSTOM_SECTIONS_MAX 1000u
 #define COMPILE_MEMORY_BYTES_MAX    (2048ull * MIB)
 #define COMPILE_CPU_S_MAX           60u
@@ -112,11 +112,12 @@ _Static_assert(KUBE_EVENT_MAX < BUF_DEFAULT_MAX, "an event fits in a buffer");
 #define DB_VALUE_MAX       (1u * MIB)
 #define DB_TABLE_NAME_MAX  31u
 #define DB_TABLES_MAX      16u
-#define DB_BATCH_BYTES_MAX (16u * MIB)
-#define DB_QUEUE_BYTES_MAX (64u * MIB)  /* of batches that wait for the commit thread */
-#define DB_MAP_BYTES_MAX   (8ull << 30) /* of address space, sparse: the database's size */
-#define DB_GROUP_DELAY_MS  5u           /* gathering batches before a sync */
-#define DB_GROUP_BYTES     (1u * MIB)   /* no more gathering from here on */
+#define DB_BATCH_BYTES_MAX (8u * MIB)
+#define DB_GROUP_BYTES_MAX DB_BATCH_BYTES_MAX /* in one transaction */
+#define DB_QUEUE_BYTES_MAX (64u * MIB)        /* of batches that wait for the commit thread */
+#define DB_MAP_BYTES_MAX   (8ull << 30)       /* of address space, sparse: the database's size */
+#define DB_GROUP_DELAY_MS  5u                 /* gathering batches before a sync */
+#define DB_GROUP_BYTES     (1u * MIB)         /* no more gathering from here on */
 #define DB_STACK_BYTES     (128u * KIB)
 #define DISK_RETRIES_MAX   1000u        /* of one call, interrupted by signals */
 #define DISK_IOV_MAX       64u          /* pieces of one vectored call */

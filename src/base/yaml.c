@@ -12,6 +12,7 @@
 #include "base/auto.h"
 #include "base/buf.h"
 #include "base/limits.h"
+#include "base/text.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -66,6 +67,9 @@ static int place_err(struct err *err, const char *file, size_t line, size_t colu
     char what[ERR_MSG_MAX];
 
     vsnprintf(what, sizeof(what), fmt, ap);
+    text_clean(what); /* it quotes the file */
+    if (line == 0)
+        return err_set(err, code, 0, "%s: %s", file, what);
     return err_set(err, code, 0, "%s:%zu:%zu: %s", file, line, column, what);
 }
 

@@ -1,0 +1,13 @@
+/* Foreign text made fit for one line of a terminal, a log or JSON. */
+#ifndef ROOST_BASE_TEXT_H
+#define ROOST_BASE_TEXT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Replaces control characters and what is no UTF-8 (cut sequences too) by '?', in place. */
+void text_clean(char *text);
+/* True where there is nothing to replace. */
+bool text_is_clean(const char *text);
+
+#endif
