@@ -20,21 +20,25 @@ struct db_batch;
 /* Opens or creates DIR/FILE (0600). One process at a time: the caller holds the state directory's
  * lock. Starts the commit thread. */
 int db_open(struct db **out, const char *path, struct err *err) ERR_CHECK;
+/* The same with another size than DB_MAP_BYTES_MAX, in bytes, whole pages: for tests of a full
+ * database. */
+int db_open_sized(struct db **out, const char *path, size_t map_bytes, struct err *err) ERR_CHECK;
 /* Commits what waits, then closes. NULL is fine. */
 void db_close(struct db *db);
 
 /* table: a short name ("guest", "change"); key and value are bytes, copied.
- * ERR_LIMIT: key over DB_KEY_MAX or value over DB_VALUE_MAX, or the queue holds DB_QUEUE_BYTES_MAX.
- */
+ * ERR_LIMIT: key empty or over DB_KEY_MAX, value over DB_VALUE_MAX, or the batch over
+ * DB_BATCH_BYTES_MAX; the batch is as it was. */
 int db_batch_new(struct db_batch **out, struct err *err) ERR_CHECK;
 int db_batch_put(struct db_batch *b, const char *table, const void *key, size_t key_len,
                  const void *value, size_t value_len, struct err *err) ERR_CHECK;
 int db_batch_delete(struct db_batch *b, const char *table, const void *key, size_t key_len,
                     struct err *err) ERR_CHECK;
 void db_batch_free(struct db_batch *b);
-/* Takes the batch. done(ctx, err) is called by the commit thread once it is on disk (err NULL), or
- * could not be written (the batch is then lost; disk full is ERR_IO); done may be NULL. Callers
- * that live on the loop post from there. */
+/* Takes the batch. Where DB_QUEUE_BYTES_MAX already wait for the disk, it is refused: done gets
+ * ERR_LIMIT, by the commit thread, in its turn. done(ctx, err) is called by the commit thread once
+ * it is on disk (err NULL), or could not be written (the batch is then lost; disk full is ERR_IO);
+ * done may be NULL. Callers that live on the loop post from there. */
 void db_submit(struct db *db, struct db_batch *b, void (*done)(void *ctx, const struct err *err),
                void *ctx);
 

@@ -96,13 +96,21 @@ struct save {
 /* Writes the pages that changed since `base` (all that differ from the image where base is NULL) to
  * a new slot and makes the new snapshot: base's runs overlaid with the new ones. Where the result
  * would have more than SNAPSHOT_RUNS_MAX runs, neighbouring runs are joined over clean pages; where
- * it would have more than SNAPSHOT_SLOTS_MAX slots or would keep more than twice what is live, all
- * is written anew. I/O thread; blocks for the writes; does not sync.
- * dropped: slots of base that the new snapshot no longer uses (array of SNAPSHOT_SLOTS_MAX given by
- * the caller), *ndropped how many.
- * ERR_AGAIN: abandoned, nothing kept. ERR_IO, ERR_LIMIT (SNAPSHOT_BYTES_MAX): nothing kept. */
+ * it would have more than SNAPSHOT_SLOTS_MAX slots or would keep more than twice what is live, the
+ * smallest or deadest slots are written anew (snapshot_plan.c). I/O thread; blocks for the writes;
+ * does not sync. Where nothing changed no slot is written, and the new snapshot stands on base's
+ * alone. dropped: slots of base that the new snapshot no longer uses (array of SNAPSHOT_SLOTS_MAX
+ * given by the caller), *ndropped how many. id.generation must be above base's, the rest of the id
+ * the same. ERR_AGAIN: abandoned, nothing kept. ERR_IO, ERR_LIMIT (SNAPSHOT_BYTES_MAX,
+ * SNAPSHOT_GLOBALS_MAX, ARENA_BYTES_MAX): nothing kept. ERR_CORRUPT: a page of the guest's memory
+ * cannot be read, since the snapshot that it is mapped from is damaged; nothing kept. */
 int snapshot_save(struct snapshot **out, struct slot *dropped, size_t *ndropped,
                   const struct save *save, struct err *err) ERR_CHECK;
+
+/* Undoes a save whose result is not kept (its record could not be committed, the guest is
+ * poisoned): gives back the slot that it wrote, if it wrote one (a save that found no changed page
+ * did not), and frees the snapshot. What it had from its base is left alone. */
+void snapshot_discard(struct snapshot *s, struct arena *a);
 
 /* Reads the newest slot's header and compares it with the record: ERR_CORRUPT with what differs.
  * nowait: ERR_AGAIN where it is not in the page cache (any thread); else it blocks (I/O thread). */

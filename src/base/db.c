@@ -1,0 +1,518 @@
+/* LMDB behind one writer thread.
+ *
+ * A batch is one buffer of entries, each a fixed head and then table, key and value. Submitting
+ * appends it to a list; the commit thread waits DB_GROUP_DELAY_MS after the first one for others
+ * (not when much waits already, or when closing), takes the list (up to DB_GROUP_BYTES_MAX of it,
+ * since a transaction of LMDB has a most of changed pages), and writes and syncs it in one
+ * transaction. Where that fails, everything in it is undone and reported failed, and the next
+ * group is tried as if nothing had been: a full disk ends by itself when there is room again. Where
+ * LMDB says that its environment is not usable any more (a failed write of its own head page), it
+ * is closed and opened again first.
+ *
+ * There is no lock file: the caller holds the state directory's lock, and inside the process `env`
+ * is used under one mutex, by the commit thread and by db_scan. The map is DB_MAP_BYTES_MAX of
+ * address space; what is resident is the pages of the tree that are touched.
+ *
+ * Only this file knows LMDB. A callback of a batch is always the commit thread's, and is called
+ * exactly once.
+ */
+#include "base/db.h"
+
+#include "base/buf.h"
+#include "base/clock.h"
+#include "base/limits.h"
+#include "base/log.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <lmdb.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+enum entry_kind { ENTRY_PUT = 1, ENTRY_DELETE };
+
+struct entry {
+    uint8_t kind, table_len; /* table_len with its NUL */
+    uint16_t key_len;
+    uint32_t value_len;
+};
+
+struct db_batch {
+    struct db_batch *next;
+    struct buf entries;
+    bool refused; /* the queue was full */
+    void (*done)(void *ctx, const struct err *err);
+    void *ctx;
+};
+
+struct db {
+    char *path;
+    size_t map_bytes;
+    pthread_t thread;
+    bool thread_runs;
+    pthread_mutex_t env_lock; /* the environment */
+    MDB_env *env;             /* NULL: it was not usable any more, and could not be opened again */
+    pthread_mutex_t lock;     /* all below */
+    pthread_cond_t ready;     /* on CLOCK_MONOTONIC */
+    struct db_batch *head, **tail;
+    bool closing;
+    struct db_stats stats;
+};
+
+/* --- LMDB's conventions --- */
+
+static int db_error(struct err *err, int rc, const char *what)
+{
+    enum err_code code = ERR_IO;
+
+    if (rc > 0) { /* an errno */
+        if (rc == ENOMEM)
+            code = ERR_NOMEM;
+        else if (rc == EACCES || rc == EPERM)
+            code = ERR_DENIED;
+        return err_set(err, code, rc, "%s", what);
+    }
+    if (rc == MDB_CORRUPTED || rc == MDB_PAGE_NOTFOUND || rc == MDB_INVALID ||
+        rc == MDB_VERSION_MISMATCH || rc == MDB_INCOMPATIBLE)
+        code = ERR_CORRUPT;
+    else if (rc == MDB_DBS_FULL)
+        code = ERR_LIMIT;
+    return err_set(err, code, 0, "%s: %s", what, mdb_strerror(rc));
+}
+
+static int env_configure(MDB_env *env, size_t map_bytes, const char *path)
+{
+    int rc = mdb_env_set_mapsize(env, map_bytes);
+
+    if (rc == 0)
+        rc = mdb_env_set_maxdbs(env, DB_TABLES_MAX);
+    if (rc == 0)
+        rc = mdb_env_open(env, path, MDB_NOSUBDIR | MDB_NOLOCK | MDB_NOTLS | MDB_NORDAHEAD, 0600);
+    return rc;
+}
+
+static int env_open(struct db *db, struct err *err)
+{
+    int rc = mdb_env_create(&db->env);
+
+    if (rc)
+        return db_error(err, rc, "open");
+    rc = env_configure(db->env, db->map_bytes, db->path);
+    if (rc == 0)
+        return 0;
+    mdb_env_close(db->env);
+    db->env = NULL;
+    return db_error(err, rc, "open");
+}
+
+/* --- batches --- */
+
+int db_batch_new(struct db_batch **out, struct err *err)
+{
+    struct db_batch *b = calloc(1, sizeof(*b));
+
+    if (!b)
+        return err_set(err, ERR_NOMEM, 0, "database: no memory for a batch");
+    b->entries.max = DB_BATCH_BYTES_MAX;
+    *out = b;
+    return 0;
+}
+
+void db_batch_free(struct db_batch *b)
+{
+    if (!b)
+        return;
+    buf_free(&b->entries);
+    free(b);
+}
+
+static int entry_check(const char *table, size_t key_len, size_t value_len, struct err *err)
+{
+    size_t len = strlen(table);
+
+    assert(len > 0 && len <= DB_TABLE_NAME_MAX);
+    if (key_len == 0 || key_len > DB_KEY_MAX)
+        return err_set(err, ERR_LIMIT, 0, "database: table %s: key of %zu bytes, limit 1 to %u",
+                       table, key_len, DB_KEY_MAX);
+    if (value_len > DB_VALUE_MAX)
+        return err_set(err, ERR_LIMIT, 0, "database: table %s: value of %zu bytes, limit %u", table,
+                       value_len, DB_VALUE_MAX);
+    return 0;
+}
+
+static int entry_add(struct db_batch *b, enum entry_kind kind, const char *table, const void *key,
+                     size_t key_len, const void *value, size_t value_len, struct err *err)
+{
+    struct entry e = {.kind = (uint8_t)kind, .table_len = (uint8_t)(strlen(table) + 1)};
+
+    if (entry_check(table, key_len, value_len, err) < 0)
+        return -1;
+    e.key_len = (uint16_t)key_len;
+    e.value_len = (uint32_t)value_len;
+    /* All at once, so that a failure leaves no half entry. */
+    if (buf_reserve(&b->entries, sizeof(e) + e.table_len + key_len + value_len, err) < 0)
+        return err_wrap(err, "database: batch");
+    if (buf_append(&b->entries, &e, sizeof(e), err) < 0 ||
+        buf_append(&b->entries, table, e.table_len, err) < 0 ||
+        buf_append(&b->entries, key, key_len, err) < 0 ||
+        buf_append(&b->entries, value, value_len, err) < 0)
+        abort(); /* there is room */
+    return 0;
+}
+
+int db_batch_put(struct db_batch *b, const char *table, const void *key, size_t key_len,
+                 const void *value, size_t value_len, struct err *err)
+{
+    return entry_add(b, ENTRY_PUT, table, key, key_len, value, value_len, err);
+}
+
+int db_batch_delete(struct db_batch *b, const char *table, const void *key, size_t key_len,
+                    struct err *err)
+{
+    return entry_add(b, ENTRY_DELETE, table, key, key_len, NULL, 0, err);
+}
+
+void db_submit(struct db *db, struct db_batch *b, void (*done)(void *ctx, const struct err *err),
+               void *ctx)
+{
+    b->next = NULL;
+    b->done = done;
+    b->ctx = ctx;
+    pthread_mutex_lock(&db->lock);
+    if (db->stats.bytes_queued + b->entries.len > DB_QUEUE_BYTES_MAX) {
+        b->refused = true;
+        buf_free(&b->entries);
+    }
+    db->stats.bytes_queued += b->entries.len;
+    *db->tail = b;
+    db->tail = &b->next;
+    pthread_cond_signal(&db->ready);
+    pthread_mutex_unlock(&db->lock);
+}
+
+/* --- writing a group --- */
+
+static int entry_write(MDB_txn *txn, const struct entry *e, const uint8_t *data)
+{
+    MDB_val key = {.mv_size = e->key_len, .mv_data = (void *)(uintptr_t)(data + e->table_len)};
+    MDB_val value = {.mv_size = e->value_len, .mv_data = (uint8_t *)key.mv_data + e->key_len};
+    MDB_dbi table;
+    int rc = mdb_dbi_open(txn, (const char *)data, MDB_CREATE, &table);
+
+    if (rc)
+        return rc;
+    if (e->kind == ENTRY_PUT)
+        return mdb_put(txn, table, &key, &value, 0);
+    rc = mdb_del(txn, table, &key, NULL);
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+static int batch_write(MDB_txn *txn, const struct db_batch *b)
+{
+    const uint8_t *at = b->entries.data, *end = at + b->entries.len;
+
+    while (at < end) {
+        struct entry e;
+        int rc;
+
+        memcpy(&e, at, sizeof(e));
+        at += sizeof(e);
+        rc = entry_write(txn, &e, at);
+        if (rc)
+            return rc;
+        at += e.table_len + (size_t)e.key_len + e.value_len;
+    }
+    return 0;
+}
+
+static int group_write(MDB_env *env, const struct db_batch *group)
+{
+    MDB_txn *txn;
+    int rc = mdb_txn_begin(env, NULL, 0, &txn);
+
+    if (rc)
+        return rc;
+    for (const struct db_batch *b = group; b; b = b->next) {
+        rc = b->refused ? 0 : batch_write(txn, b);
+        if (rc) {
+            mdb_txn_abort(txn);
+            return rc;
+        }
+    }
+    return mdb_txn_commit(txn);
+}
+
+/* Opens the environment again where LMDB has given it up. */
+static int env_revive(struct db *db, struct err *err)
+{
+    MDB_txn *txn;
+    int rc;
+
+    if (db->env) {
+        rc = mdb_txn_begin(db->env, NULL, 0, &txn);
+        if (rc == 0)
+            mdb_txn_abort(txn);
+        if (rc != MDB_PANIC)
+            return rc ? db_error(err, rc, "begin") : 0;
+        mdb_env_close(db->env);
+        db->env = NULL;
+    }
+    return env_open(db, err);
+}
+
+/* What the commit touched of the map is in the page cache; the process need not count it too. */
+static void env_unmap_pages(struct db *db)
+{
+    MDB_envinfo info;
+
+    if (db->env && mdb_env_info(db->env, &info) == 0)
+        madvise(info.me_mapaddr, info.me_mapsize, MADV_DONTNEED);
+}
+
+static int group_commit(struct db *db, const struct db_batch *group, struct err *err)
+{
+    uint64_t start = clock_now_ns();
+    int rc;
+
+    pthread_mutex_lock(&db->env_lock);
+    rc = env_revive(db, err);
+    if (rc == 0) {
+        rc = group_write(db->env, group);
+        if (rc)
+            db_error(err, rc, "commit");
+    }
+    env_unmap_pages(db);
+    pthread_mutex_unlock(&db->env_lock);
+    pthread_mutex_lock(&db->lock);
+    db->stats.sync_ns_last = clock_now_ns() - start;
+    pthread_mutex_unlock(&db->lock);
+    return rc ? err_wrap(err, "database %s", db->path) : 0;
+}
+
+/* --- the commit thread --- */
+
+static void wait_until(struct db *db, uint64_t deadline_ns)
+{
+    struct timespec t = {.tv_sec = (time_t)(deadline_ns / NS_PER_S),
+                         .tv_nsec = (long)(deadline_ns % NS_PER_S)};
+
+    while (!db->closing && db->stats.bytes_queued < DB_GROUP_BYTES)
+        if (pthread_cond_timedwait(&db->ready, &db->lock, &t) == ETIMEDOUT)
+            return;
+}
+
+/* Takes batches off the list: all, or as many as one transaction of LMDB holds in the worst case.
+ */
+static struct db_batch *group_cut(struct db *db)
+{
+    struct db_batch *group = db->head, *last = group;
+    size_t bytes = last->entries.len;
+
+    while (last->next && bytes + last->next->entries.len <= DB_GROUP_BYTES_MAX) {
+        last = last->next;
+        bytes += last->entries.len;
+    }
+    db->head = last->next;
+    if (!db->head)
+        db->tail = &db->head;
+    last->next = NULL;
+    return group;
+}
+
+/* The next group; NULL when closing and nothing is left. */
+static struct db_batch *group_take(struct db *db)
+{
+    struct db_batch *group;
+
+    pthread_mutex_lock(&db->lock);
+    while (!db->head && !db->closing)
+        pthread_cond_wait(&db->ready, &db->lock);
+    if (db->head)
+        wait_until(db, clock_now_ns() + DB_GROUP_DELAY_MS * NS_PER_MS);
+    group = db->head ? group_cut(db) : NULL;
+    pthread_mutex_unlock(&db->lock);
+    return group;
+}
+
+static void group_count(struct db *db, const struct db_batch *group, int rc)
+{
+    pthread_mutex_lock(&db->lock);
+    db->stats.commits += rc == 0;
+    for (const struct db_batch *b = group; b; b = b->next) {
+        db->stats.batches++;
+        db->stats.failed += rc < 0 || b->refused;
+        db->stats.bytes_queued -= b->entries.len;
+    }
+    pthread_mutex_unlock(&db->lock);
+}
+
+static void group_report(struct db_batch *group, const struct err *failed)
+{
+    struct err full = {0};
+
+    err_set(&full, ERR_LIMIT, 0, "database: more than %u bytes wait for the disk",
+            DB_QUEUE_BYTES_MAX);
+    while (group) {
+        struct db_batch *b = group;
+
+        group = b->next;
+        if (b->done)
+            b->done(b->ctx, b->refused ? &full : failed);
+        db_batch_free(b);
+    }
+}
+
+static void *commit_main(void *arg)
+{
+    struct db *db = arg;
+    struct db_batch *group;
+
+    while ((group = group_take(db))) {
+        struct err err = {0};
+        int rc = group_commit(db, group, &err);
+
+        if (rc < 0)
+            log_error("%s", err.msg);
+        group_count(db, group, rc);
+        group_report(group, rc < 0 ? &err : NULL);
+    }
+    return NULL;
+}
+
+/* --- opening and closing --- */
+
+static void locks_init(struct db *db)
+{
+    pthread_condattr_t attr;
+
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(&db->ready, &attr);
+    pthread_condattr_destroy(&attr);
+    pthread_mutex_init(&db->lock, NULL);
+    pthread_mutex_init(&db->env_lock, NULL);
+    db->tail = &db->head;
+}
+
+static int thread_start(struct db *db, struct err *err)
+{
+    pthread_attr_t attr;
+    int rc;
+
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, DB_STACK_BYTES);
+    rc = pthread_create(&db->thread, &attr, commit_main, db);
+    pthread_attr_destroy(&attr);
+    if (rc)
+        return err_set(err, ERR_NOMEM, rc, "commit thread");
+    db->thread_runs = true;
+    return 0;
+}
+
+int db_open_sized(struct db **out, const char *path, size_t map_bytes, struct err *err)
+{
+    struct db *db = calloc(1, sizeof(*db));
+
+    if (!db)
+        return err_set(err, ERR_NOMEM, 0, "database %s: no memory", path);
+    locks_init(db);
+    db->map_bytes = map_bytes;
+    db->path = strdup(path);
+    if (!db->path)
+        err_set(err, ERR_NOMEM, 0, "no memory");
+    if (!db->path || env_open(db, err) < 0 || thread_start(db, err) < 0) {
+        db_close(db);
+        return err_wrap(err, "database %s", path);
+    }
+    *out = db;
+    return 0;
+}
+
+int db_open(struct db **out, const char *path, struct err *err)
+{
+    return db_open_sized(out, path, (size_t)DB_MAP_BYTES_MAX, err);
+}
+
+void db_close(struct db *db)
+{
+    if (!db)
+        return;
+    pthread_mutex_lock(&db->lock);
+    db->closing = true;
+    pthread_cond_signal(&db->ready);
+    pthread_mutex_unlock(&db->lock);
+    if (db->thread_runs)
+        pthread_join(db->thread, NULL);
+    assert(!db->head);
+    if (db->env)
+        mdb_env_close(db->env);
+    pthread_cond_destroy(&db->ready);
+    pthread_mutex_destroy(&db->lock);
+    pthread_mutex_destroy(&db->env_lock);
+    free(db->path);
+    free(db);
+}
+
+void db_stats(struct db *db, struct db_stats *out)
+{
+    pthread_mutex_lock(&db->lock);
+    *out = db->stats;
+    pthread_mutex_unlock(&db->lock);
+}
+
+/* --- reading --- */
+
+typedef int scan_each(void *ctx, const void *key, size_t key_len, const void *value,
+                      size_t value_len, struct err *err);
+
+static int scan_cursor(MDB_cursor *cursor, scan_each *each, void *ctx, struct err *err)
+{
+    MDB_val key, value;
+    int rc;
+
+    while ((rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
+        rc = each(ctx, key.mv_data, key.mv_size, value.mv_data, value.mv_size, err);
+        if (rc)
+            return rc;
+    }
+    return rc == MDB_NOTFOUND ? 0 : db_error(err, rc, "scan");
+}
+
+static int scan_txn(MDB_txn *txn, const char *table, scan_each *each, void *ctx, struct err *err)
+{
+    MDB_cursor *cursor;
+    MDB_dbi dbi;
+    int rc = mdb_dbi_open(txn, table, 0, &dbi);
+
+    if (rc == MDB_NOTFOUND) /* nothing was ever put there */
+        return 0;
+    if (rc == 0)
+        rc = mdb_cursor_open(txn, dbi, &cursor);
+    if (rc)
+        return db_error(err, rc, "scan");
+    rc = scan_cursor(cursor, each, ctx, err);
+    mdb_cursor_close(cursor);
+    return rc;
+}
+
+int db_scan(struct db *db, const char *table, scan_each *each, void *ctx, struct err *err)
+{
+    MDB_txn *txn;
+    int rc;
+
+    pthread_mutex_lock(&db->env_lock);
+    rc = db->env ? mdb_txn_begin(db->env, NULL, MDB_RDONLY, &txn) : MDB_PANIC;
+    if (rc == 0) {
+        rc = scan_txn(txn, table, each, ctx, err);
+        mdb_txn_commit(txn); /* and not abort: it would close the table's handle */
+    } else {
+        db_error(err, rc, "scan");
+        rc = err_wrap(err, "database %s", db->path);
+    }
+    pthread_mutex_unlock(&db->env_lock);
+    return rc;
+}
