@@ -1,0 +1,7 @@
+/* Does nothing, and imports nothing. */
+#include <roost.h>
+
+ROOST_HANDLE
+{
+    return 0;
+}
