@@ -16,12 +16,26 @@
 #define LOOP_SIGNALS_MAX     4
 #define LOOP_CLOSE_TURNS_MAX 1000
 
-/* --- yaml, manifests, HTTP/1.1, the CLI --- */
+/* --- yaml --- */
 #define YAML_BYTES_MAX     (16u * MIB)
 #define YAML_DEPTH_MAX     64u
 #define YAML_NODES_MAX     100000u
 #define YAML_TAG_LINES_MAX 16u
 #define NEAREST_WORD_MAX   63u
+
+/* --- HTTP/1.1 on the admin socket --- */
+#define HTTP1_HEADERS_MAX       64 /* native/src/lib.rs has the same */
+#define HTTP1_HEAD_BYTES_MAX    (16u * KIB)
+#define HTTP1_TARGET_MAX        1024u
+#define HTTP1_BODY_BYTES_MAX    (64u * MIB)
+#define HTTP1_CONNECTIONS_MAX   64u
+#define HTTP1_BACKLOG           128
+#define HTTP1_HEAD_TIMEOUT_MS   10000u
+#define HTTP1_IDLE_TIMEOUT_MS   60000u
+#define HTTP1_WRITE_TIMEOUT_MS  30000u
+#define HTTP1_CLIENT_TIMEOUT_MS 10000u
+
+_Static_assert(HTTP1_TARGET_MAX < HTTP1_HEAD_BYTES_MAX, "a target is part of a head");
 
 /* --- a guest's manifest: defaults and ceilings --- */
 #define SPEC_FILE_BYTES_MAX    MIB
@@ -213,5 +227,21 @@ _Static_assert(KUBE_PING_AFTER_MS + KUBE_PING_TIMEOUT_MS < 45000,
 #define WASI_RANDOM_BYTES_MAX  (1u * MIB)   /* more is EINVAL */
 #define WASI_IOVS_MAX          1024u        /* more is EINVAL */
 #define WASI_SUBSCRIPTIONS_MAX 1024u        /* more is EINVAL */
+
+/* --- a guest's mailbox: client-go's default rate limiters --- */
+#define MAILBOX_KEYS_MAX       1000000u
+#define MAILBOX_KEY_BYTES_MAX  512u             /* "namespace/name" takes 317 */
+#define MAILBOX_BACKOFF_MIN_NS 5000000ull       /* a key's first failure: 5 ms, doubling ... */
+#define MAILBOX_BACKOFF_MAX_NS 1000000000000ull /* ... to 1000 s */
+#define MAILBOX_RETRY_BURST    100ull       /* failures of all keys without a delay of their own */
+#define MAILBOX_RETRY_TOKEN_NS 100000000ull /* then 10 a second */
+_Static_assert(KUBE_NAMESPACE_MAX + 1 + KUBE_NAME_MAX <= MAILBOX_KEY_BYTES_MAX,
+               "a mailbox takes the name of any object");
+
+/* --- trigger: watch --- */
+#define WATCH_BATCH_MAX    500u /* changes in one batch for the database */
+#define WATCH_FORGET_EVERY 1000u /* changes, until tombstones are looked through */
+#define WATCH_RETRY_MIN_MS 500u  /* kinds that do not exist yet, rights not given yet */
+#define WATCH_RETRY_MAX_MS 30000u
 
 #endif
