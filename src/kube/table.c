@@ -1,0 +1,831 @@
+/* See table.h.
+ *
+ *   hash      open addressing over pointers to entries, by the key's hash
+ *   orders    two doubly linked lists of all entries, living and dead, each by seq; an entry that
+ *             changes goes to the newest end of its list, so they stay sorted by themselves
+ *   spaces    one list more for each namespace, of both kinds
+ *
+ * Forgetting takes tombstones from the oldest end of the dead. A uid in its usual form is kept as
+ * 16 bytes and a version that is a plain decimal as a number; anything else as a string of its own
+ * (other). Entries never move, so `struct table_entry *` are good until they are forgotten.
+ */
+#include "kube/table.h"
+
+#include "base/limits.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct link {
+    struct table_entry *older, *newer;
+};
+
+struct space; /* the entries of one namespace */
+
+struct table_entry {
+    uint64_t seq;
+    struct kube_object *object;
+    struct space *space;
+    struct link all, same; /* same: of its namespace */
+    uint8_t uid[16];
+    uint64_t version;
+    char *other; /* "uid\0version\0" where one of them has no short form, else NULL */
+    uint32_t hash;
+    uint32_t relist; /* the one that saw it; 0: none */
+    bool deleted;
+    char key[];
+};
+
+struct order {
+    struct table_entry *oldest, *newest;
+    size_t n;
+};
+
+struct space {
+    struct space *next;
+    struct order order;
+    char name[];
+};
+
+#define SPACE_BUCKETS 1024u
+
+struct table {
+    struct table_opts opts;
+    struct table_entry **slots;
+    size_t nslots; /* a power of two, or 0 */
+    size_t entries;
+    struct order living, dead;
+    uint64_t seq;
+    uint64_t hash_seed;
+    uint32_t relist;
+    size_t seen; /* living entries of this relist */
+    bool relisting, anew, restoring;
+    size_t cached;
+    uint64_t object_bytes, stale;
+    struct space *spaces[SPACE_BUCKETS];
+};
+
+/* --- lists --- */
+
+/* The two lists differ in which link they use, so it is passed as its offset. */
+static struct link *link_at(struct table_entry *e, size_t offset)
+{
+    return (struct link *)(void *)((char *)e + offset);
+}
+
+#define ALL  offsetof(struct table_entry, all)
+#define SAME offsetof(struct table_entry, same)
+
+static void order_remove(struct order *o, struct table_entry *e, size_t offset)
+{
+    struct link *l = link_at(e, offset);
+
+    if (l->older)
+        link_at(l->older, offset)->newer = l->newer;
+    else
+        o->oldest = l->newer;
+    if (l->newer)
+        link_at(l->newer, offset)->older = l->older;
+    else
+        o->newest = l->older;
+    *l = (struct link){0};
+    o->n--;
+}
+
+static void order_append(struct order *o, struct table_entry *e, size_t offset)
+{
+    *link_at(e, offset) = (struct link){.older = o->newest};
+    if (o->newest)
+        link_at(o->newest, offset)->newer = e;
+    else
+        o->oldest = e;
+    o->newest = e;
+    o->n++;
+}
+
+/* The oldest entry above seq, found from the newest end. */
+static struct table_entry *order_after(const struct order *o, uint64_t seq, size_t offset)
+{
+    struct table_entry *e = o->newest, *found = NULL;
+
+    while (e && e->seq > seq) {
+        found = e;
+        e = link_at(e, offset)->older;
+    }
+    return found;
+}
+
+static struct order *order_of(struct table *t, const struct table_entry *e)
+{
+    return e->deleted ? &t->dead : &t->living;
+}
+
+/* --- the hash --- */
+
+/* FNV-1a from a seed, finished so that its low bits are good. */
+static uint32_t key_hash(const struct table *t, const char *key)
+{
+    uint64_t h = 14695981039346656037ull ^ t->hash_seed;
+
+    for (; *key; key++)
+        h = (h ^ (uint8_t)*key) * 1099511628211ull;
+    h ^= h >> 32;
+    h *= 0xd6e8feb86659fd93ull;
+    return (uint32_t)(h ^ h >> 32);
+}
+
+static struct table_entry *find(const struct table *t, const char *key, uint32_t hash)
+{
+    for (size_t i = hash; t->nslots; i++) {
+        struct table_entry *e = t->slots[i & (t->nslots - 1)];
+
+        if (!e || (e->hash == hash && strcmp(e->key, key) == 0))
+            return e;
+    }
+    return NULL;
+}
+
+static void slot_put(struct table *t, struct table_entry *e)
+{
+    size_t i = e->hash;
+
+    while (t->slots[i & (t->nslots - 1)])
+        i++;
+    t->slots[i & (t->nslots - 1)] = e;
+}
+
+/* At most three quarters full. */
+static int slots_grow(struct table *t, struct err *err)
+{
+    size_t n = t->nslots ? t->nslots * 2 : 64, old = t->nslots;
+    struct table_entry **from = t->slots, **slots;
+
+    if (t->entries < t->nslots / 4 * 3)
+        return 0;
+    slots = calloc(n, sizeof(*slots));
+    if (!slots)
+        return err_set(err, ERR_NOMEM, 0, "no memory for a change table of %zu", n);
+    t->slots = slots;
+    t->nslots = n;
+    for (size_t i = 0; i < old; i++)
+        if (from[i])
+            slot_put(t, from[i]);
+    free(from);
+    return 0;
+}
+
+/* Empties the entry's slot and moves back those behind it that were pushed there. */
+static void slot_remove(struct table *t, const struct table_entry *e)
+{
+    size_t mask = t->nslots - 1, hole = e->hash & mask, i;
+
+    while (t->slots[hole] != e)
+        hole = (hole + 1) & mask;
+    for (i = (hole + 1) & mask; t->slots[i]; i = (i + 1) & mask) {
+        size_t home = t->slots[i]->hash & mask;
+
+        if (((i - home) & mask) >= ((i - hole) & mask)) {
+            t->slots[hole] = t->slots[i];
+            hole = i;
+        }
+    }
+    t->slots[hole] = NULL;
+}
+
+/* --- namespaces --- */
+
+static size_t space_len(const char *key)
+{
+    const char *slash = strchr(key, '/');
+
+    return slash ? (size_t)(slash - key) : 0;
+}
+
+static struct space **space_place(struct table *t, const char *name, size_t len)
+{
+    char copy[KUBE_NAMESPACE_MAX + 1];
+    struct space **at;
+
+    memcpy(copy, name, len);
+    copy[len] = 0;
+    at = &t->spaces[key_hash(t, copy) % SPACE_BUCKETS];
+    while (*at && strcmp((*at)->name, copy) != 0)
+        at = &(*at)->next;
+    return at;
+}
+
+static struct space *space_get(struct table *t, const char *name, size_t len, struct err *err)
+{
+    struct space **at = space_place(t, name, len);
+
+    if (*at)
+        return *at;
+    *at = calloc(1, sizeof(struct space) + len + 1);
+    if (!*at) {
+        err_set(err, ERR_NOMEM, 0, "namespace %.*s", (int)len, name);
+        return NULL;
+    }
+    memcpy((*at)->name, name, len);
+    return *at;
+}
+
+static void space_drop_if_empty(struct table *t, struct space *s)
+{
+    struct space **at = space_place(t, s->name, strlen(s->name));
+
+    if (s->order.n)
+        return;
+    *at = s->next;
+    free(s);
+}
+
+/* --- identities: uid and version in their short forms --- */
+
+struct identity {
+    uint8_t uid[16];
+    uint64_t version;
+    char *other;
+};
+
+static int hex_value(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* "01234567-89ab-..." in lower case: the form that can be written again from 16 bytes. */
+static bool uid_pack(uint8_t out[16], const char *text)
+{
+    if (strlen(text) != 36)
+        return false;
+    for (size_t i = 0, n = 0; i < 36; i++) {
+        if (i == 8 || i == 13 || i == 18 || i == 23) {
+            if (text[i] != '-')
+                return false;
+            continue;
+        }
+        if (hex_value(text[i]) < 0)
+            return false;
+        out[n / 2] = (uint8_t)(out[n / 2] << 4 | hex_value(text[i]));
+        n++;
+    }
+    return true;
+}
+
+static void uid_unpack(char out[37], const uint8_t uid[16])
+{
+    static const char digits[] = "0123456789abcdef";
+
+    for (size_t i = 0; i < 16; i++) {
+        if (i == 4 || i == 6 || i == 8 || i == 10)
+            *out++ = '-';
+        *out++ = digits[uid[i] >> 4];
+        *out++ = digits[uid[i] & 15];
+    }
+    *out = 0;
+}
+
+/* A decimal without leading zeros that fits. */
+static bool version_pack(uint64_t *out, const char *text)
+{
+    *out = 0;
+    if (!*text || (*text == '0' && text[1]))
+        return false;
+    for (; *text; text++)
+        if (*text < '0' || *text > '9' || __builtin_mul_overflow(*out, 10, out) ||
+            __builtin_add_overflow(*out, (uint64_t)(*text - '0'), out))
+            return false;
+    return true;
+}
+
+static int identity_make(struct identity *id, const char *uid, const char *version, struct err *err)
+{
+    size_t uid_len = strlen(uid), version_len = strlen(version);
+
+    *id = (struct identity){0};
+    if (uid_pack(id->uid, uid) && version_pack(&id->version, version))
+        return 0;
+    id->other = malloc(uid_len + version_len + 2);
+    if (!id->other)
+        return err_set(err, ERR_NOMEM, 0, "uid and version");
+    memcpy(id->other, uid, uid_len + 1);
+    memcpy(id->other + uid_len + 1, version, version_len + 1);
+    return 0;
+}
+
+/* Takes the identity. */
+static void entry_set_identity(struct table_entry *e, const struct identity *id)
+{
+    free(e->other);
+    memcpy(e->uid, id->uid, sizeof(e->uid));
+    e->version = id->version;
+    e->other = id->other;
+}
+
+void table_entry_uid(const struct table_entry *e, char out[KUBE_UID_MAX + 1])
+{
+    if (e->other)
+        memcpy(out, e->other, strlen(e->other) + 1);
+    else
+        uid_unpack(out, e->uid);
+}
+
+void table_entry_version(const struct table_entry *e, char out[KUBE_VERSION_MAX + 1])
+{
+    char digits[24], *at = digits + sizeof(digits);
+    uint64_t left = e->version;
+
+    if (e->other) {
+        const char *version = e->other + strlen(e->other) + 1;
+
+        memcpy(out, version, strlen(version) + 1);
+        return;
+    }
+    *--at = 0;
+    do {
+        *--at = (char)('0' + left % 10);
+    } while (left /= 10);
+    memcpy(out, at, (size_t)(digits + sizeof(digits) - at));
+}
+
+/* --- entries --- */
+
+static void entry_free(struct table_entry *e)
+{
+    kube_object_unref(e->object);
+    free(e->other);
+    free(e);
+}
+
+/* A new entry in hash and namespace, in no order yet. */
+static struct table_entry *entry_new(struct table *t, const char *key, struct err *err)
+{
+    size_t len = strlen(key), max = t->opts.entries_max;
+    struct table_entry *e;
+
+    if (t->entries >= max) {
+        err_set(err, ERR_LIMIT, 0, "change table: %zu entries, limit %zu", t->entries + 1, max);
+        return NULL;
+    }
+    if (slots_grow(t, err) < 0)
+        return NULL;
+    e = calloc(1, offsetof(struct table_entry, key) + len + 1);
+    if (!e) {
+        err_set(err, ERR_NOMEM, 0, "change table entry");
+        return NULL;
+    }
+    memcpy(e->key, key, len + 1);
+    e->hash = key_hash(t, key);
+    e->space = space_get(t, key, space_len(key), err);
+    if (!e->space) {
+        free(e);
+        return NULL;
+    }
+    slot_put(t, e);
+    t->entries++;
+    return e;
+}
+
+static void entry_cache(struct table *t, struct table_entry *e, struct kube_object *obj)
+{
+    if (obj) {
+        kube_object_ref(obj);
+        t->cached++;
+        t->object_bytes += obj->json_len;
+    }
+    if (e->object) {
+        t->cached--;
+        t->object_bytes -= e->object->json_len;
+        kube_object_unref(e->object);
+    }
+    e->object = obj;
+}
+
+static void entry_seen(struct table *t, struct table_entry *e)
+{
+    if (!t->relisting || e->deleted || e->relist == t->relist)
+        return;
+    e->relist = t->relist;
+    t->seen++;
+}
+
+static void entry_unlink(struct table *t, struct table_entry *e)
+{
+    order_remove(order_of(t, e), e, ALL);
+    order_remove(&e->space->order, e, SAME);
+    if (!e->deleted && t->relisting && e->relist == t->relist) {
+        t->seen--;
+        e->relist = 0;
+    }
+}
+
+static void entry_link(struct table *t, struct table_entry *e)
+{
+    order_append(order_of(t, e), e, ALL);
+    order_append(&e->space->order, e, SAME);
+}
+
+/* It is now this, and newest of all. */
+static void entry_change(struct table *t, struct table_entry *e, bool deleted)
+{
+    if (e->seq)
+        entry_unlink(t, e);
+    e->deleted = deleted;
+    e->seq = ++t->seq;
+    entry_link(t, e);
+    entry_seen(t, e);
+    if (t->opts.changed)
+        t->opts.changed(t->opts.ctx, e);
+}
+
+static bool entry_is(const struct table_entry *e, const char *uid, const char *version)
+{
+    char own[KUBE_VERSION_MAX + KUBE_UID_MAX + 1];
+
+    table_entry_version(e, own);
+    if (strcmp(own, version) != 0)
+        return false;
+    table_entry_uid(e, own);
+    return strcmp(own, uid) == 0;
+}
+
+/* True where what came is older than what is known, and is to be left alone. */
+static bool is_stale(struct table *t, const struct table_entry *e, const struct kube_object *obj)
+{
+    char own[KUBE_VERSION_MAX + 1];
+    bool known;
+
+    if (t->relisting && t->anew)
+        return false;
+    table_entry_version(e, own);
+    if (kube_version_compare(obj->resource_version, own, &known) >= 0)
+        return false;
+    t->stale++;
+    return true;
+}
+
+/* --- public --- */
+
+int table_new(struct table **out, const struct table_opts *opts, struct err *err)
+{
+    struct table *t = calloc(1, sizeof(*t));
+
+    if (!t)
+        return err_set(err, ERR_NOMEM, 0, "change table");
+    t->opts = *opts;
+    if (!t->opts.entries_max)
+        t->opts.entries_max = TABLE_ENTRIES_MAX;
+    t->hash_seed = (uint64_t)(uintptr_t)t * 0x9e3779b97f4a7c15ull;
+    *out = t;
+    return 0;
+}
+
+void table_free(struct table *t)
+{
+    if (!t)
+        return;
+    for (size_t i = 0; i < t->nslots; i++)
+        if (t->slots[i])
+            entry_free(t->slots[i]);
+    for (size_t i = 0; i < SPACE_BUCKETS; i++) {
+        struct space *s = t->spaces[i], *next;
+
+        for (; s; s = next) {
+            next = s->next;
+            free(s);
+        }
+    }
+    free(t->slots);
+    free(t);
+}
+
+enum table_change table_upsert(struct table *t, struct kube_object *obj, struct err *err)
+{
+    char key[OBJECT_KEY_MAX + 1];
+    struct identity id;
+    struct table_entry *e;
+
+    assert(!t->restoring);
+    kube_object_key(key, obj);
+    e = find(t, key, key_hash(t, key));
+    if (e && !e->deleted && entry_is(e, obj->uid, obj->resource_version)) {
+        entry_cache(t, e, obj);
+        entry_seen(t, e);
+        return TABLE_SAME;
+    }
+    if (e && is_stale(t, e, obj)) {
+        entry_seen(t, e);
+        return TABLE_STALE;
+    }
+    if (identity_make(&id, obj->uid, obj->resource_version, err) < 0)
+        return TABLE_FAILED;
+    if (!e && !(e = entry_new(t, key, err))) {
+        free(id.other);
+        return TABLE_FAILED;
+    }
+    entry_set_identity(e, &id);
+    entry_cache(t, e, obj);
+    entry_change(t, e, false);
+    return TABLE_CHANGED;
+}
+
+enum table_change table_delete(struct table *t, const struct kube_object *obj, struct err *err)
+{
+    char key[OBJECT_KEY_MAX + 1];
+    struct identity id;
+    struct table_entry *e;
+
+    assert(!t->restoring);
+    kube_object_key(key, obj);
+    e = find(t, key, key_hash(t, key));
+    if (!e || e->deleted)
+        return TABLE_SAME;
+    if (is_stale(t, e, obj))
+        return TABLE_STALE;
+    if (identity_make(&id, obj->uid, obj->resource_version, err) < 0)
+        return TABLE_FAILED;
+    entry_set_identity(e, &id);
+    entry_cache(t, e, NULL);
+    entry_change(t, e, true);
+    return TABLE_CHANGED;
+}
+
+void table_relist_begin(struct table *t, bool anew)
+{
+    assert(!t->restoring);
+    t->relist = (t->relist + 1) & 0x7fffffff;
+    /* After two billion relists an old mark could be taken for a new one; never 0, which is none.
+     */
+    if (t->relist == 0)
+        t->relist = 1;
+    t->seen = 0;
+    t->relisting = true;
+    t->anew = anew;
+}
+
+void table_relist_end(struct table *t)
+{
+    struct table_entry *e = t->living.oldest, *next, *last = t->living.newest;
+
+    assert(t->relisting);
+    for (; e && t->seen < t->living.n; e = next) {
+        next = e == last ? NULL : e->all.newer;
+        if (e->relist == t->relist)
+            continue;
+        entry_cache(t, e, NULL);
+        entry_change(t, e, true);
+    }
+    t->relisting = false;
+    t->anew = false;
+}
+
+void table_touch(struct table *t, const char *namespace_, const char *name)
+{
+    char key[OBJECT_KEY_MAX + 1];
+    size_t len = strlen(namespace_);
+    struct table_entry *e;
+
+    if (!name[0] || len > KUBE_NAMESPACE_MAX || strlen(name) > KUBE_NAME_MAX)
+        return;
+    memcpy(key, namespace_, len);
+    if (len)
+        key[len++] = '/';
+    memcpy(key + len, name, strlen(name) + 1);
+    e = find(t, key, key_hash(t, key));
+    if (e)
+        entry_seen(t, e);
+}
+
+void table_forget_tombstones(struct table *t, uint64_t handled_seq)
+{
+    struct table_entry *e;
+
+    while ((e = t->dead.oldest) && e->seq <= handled_seq) {
+        struct space *space = e->space;
+
+        if (t->opts.forgotten)
+            t->opts.forgotten(t->opts.ctx, e);
+        entry_unlink(t, e);
+        slot_remove(t, e);
+        t->entries--;
+        entry_free(e);
+        space_drop_if_empty(t, space);
+    }
+}
+
+/* --- persistence: version byte, deleted, seq (little endian), uid and version with their lengths
+ * ---
+ */
+
+#define RECORD_FORMAT 1u
+#define RECORD_HEAD   10u
+
+static int put_counted(struct buf *out, const char *text, struct err *err)
+{
+    uint8_t len = (uint8_t)strlen(text);
+
+    return buf_append(out, &len, 1, err) < 0 ? -1 : buf_append(out, text, len, err);
+}
+
+int table_entry_encode(struct buf *out, const struct table_entry *e, struct err *err)
+{
+    uint8_t head[RECORD_HEAD] = {RECORD_FORMAT, e->deleted};
+    char text[KUBE_UID_MAX + KUBE_VERSION_MAX];
+    size_t start = out->len;
+
+    _Static_assert(KUBE_UID_MAX <= 255 && KUBE_VERSION_MAX <= 255, "lengths are one byte");
+    for (unsigned i = 0; i < 8; i++)
+        head[2 + i] = (uint8_t)(e->seq >> 8 * i);
+    if (buf_append(out, head, sizeof(head), err) < 0)
+        goto fail;
+    table_entry_uid(e, text);
+    if (put_counted(out, text, err) < 0)
+        goto fail;
+    table_entry_version(e, text);
+    if (put_counted(out, text, err) < 0)
+        goto fail;
+    return 0;
+fail:
+    out->len = start;
+    return -1;
+}
+
+static bool get_counted(char *out, size_t max, const uint8_t **at, const uint8_t *end)
+{
+    size_t len;
+
+    if (*at == end)
+        return false;
+    len = *(*at)++;
+    if (len > max || len > (size_t)(end - *at) || memchr(*at, 0, len))
+        return false;
+    memcpy(out, *at, len);
+    out[len] = 0;
+    *at += len;
+    return true;
+}
+
+int table_entry_decode(struct table_record *out, const void *data, size_t len, struct err *err)
+{
+    const uint8_t *at = data, *end = at + len;
+
+    *out = (struct table_record){0};
+    if (len < RECORD_HEAD || at[0] != RECORD_FORMAT || at[1] > 1)
+        return err_set(err, ERR_CORRUPT, 0, "change table record of %zu bytes: no known format",
+                       len);
+    out->deleted = at[1];
+    for (unsigned i = 0; i < 8; i++)
+        out->seq |= (uint64_t)at[2 + i] << 8 * i;
+    at += RECORD_HEAD;
+    if (!get_counted(out->uid, KUBE_UID_MAX, &at, end) ||
+        !get_counted(out->version, KUBE_VERSION_MAX, &at, end) || at != end || !out->version[0])
+        return err_set(err, ERR_CORRUPT, 0, "change table record of %zu bytes: bad lengths", len);
+    return 0;
+}
+
+static bool is_key(const char *key)
+{
+    const char *slash = strchr(key, '/'), *name = slash ? slash + 1 : key;
+
+    return name[0] && strlen(name) <= KUBE_NAME_MAX && !strchr(name, '/') && slash != key &&
+           space_len(key) <= KUBE_NAMESPACE_MAX;
+}
+
+int table_restore(struct table *t, const char *key, const struct table_record *record,
+                  struct err *err)
+{
+    struct table_entry *e;
+    struct identity id;
+
+    assert(t->seq == 0);
+    t->restoring = true;
+    if (!is_key(key) || record->seq == 0)
+        return err_set(err, ERR_CORRUPT, 0, "change table: key %.300s, number %llu", key,
+                       (unsigned long long)record->seq);
+    if (find(t, key, key_hash(t, key)))
+        return err_set(err, ERR_EXISTS, 0, "change table: %.300s twice", key);
+    if (identity_make(&id, record->uid, record->version, err) < 0)
+        return -1;
+    e = entry_new(t, key, err);
+    if (!e) {
+        free(id.other);
+        return -1;
+    }
+    entry_set_identity(e, &id);
+    e->seq = record->seq;
+    e->deleted = record->deleted;
+    return 0;
+}
+
+static int by_seq(const void *a, const void *b)
+{
+    const struct table_entry *x = *(struct table_entry *const *)a;
+    const struct table_entry *y = *(struct table_entry *const *)b;
+
+    return (x->seq > y->seq) - (x->seq < y->seq);
+}
+
+int table_restored(struct table *t, uint64_t seq_min, struct err *err)
+{
+    struct table_entry **sorted;
+    size_t n = 0;
+
+    assert(t->seq == 0);
+    t->restoring = false;
+    t->seq = seq_min;
+    if (t->entries == 0)
+        return 0;
+    sorted = malloc(t->entries * sizeof(*sorted));
+    if (!sorted)
+        return err_set(err, ERR_NOMEM, 0, "no memory to sort %zu changes", t->entries);
+    for (size_t i = 0; i < t->nslots; i++)
+        if (t->slots[i])
+            sorted[n++] = t->slots[i];
+    qsort(sorted, n, sizeof(*sorted), by_seq);
+    for (size_t i = 0; i < n; i++)
+        entry_link(t, sorted[i]);
+    if (sorted[n - 1]->seq > t->seq)
+        t->seq = sorted[n - 1]->seq;
+    free(sorted);
+    return 0;
+}
+
+/* --- reading --- */
+
+const struct table_entry *table_find(const struct table *t, const char *key)
+{
+    return find(t, key, key_hash(t, key));
+}
+
+const char *table_entry_key(const struct table_entry *e)
+{
+    return e->key;
+}
+
+uint64_t table_entry_seq(const struct table_entry *e)
+{
+    return e->seq;
+}
+
+bool table_entry_deleted(const struct table_entry *e)
+{
+    return e->deleted;
+}
+
+struct kube_object *table_entry_object(const struct table_entry *e)
+{
+    return e->object;
+}
+
+static int each_of_space(const struct space *s, uint64_t seq,
+                         int (*each)(void *ctx, const struct table_entry *e), void *ctx)
+{
+    int rc = 0;
+
+    for (struct table_entry *e = order_after(&s->order, seq, SAME); e && rc == 0; e = e->same.newer)
+        rc = each(ctx, e);
+    return rc;
+}
+
+/* Both orders merged. */
+int table_each(const struct table *t, const char *namespace_, uint64_t seq,
+               int (*each)(void *ctx, const struct table_entry *e), void *ctx)
+{
+    struct table_entry *live = order_after(&t->living, seq, ALL);
+    struct table_entry *dead = order_after(&t->dead, seq, ALL);
+    int rc = 0;
+
+    if (namespace_) {
+        size_t len = strlen(namespace_);
+        struct space *s = NULL;
+
+        if (len <= KUBE_NAMESPACE_MAX)
+            s = *space_place((struct table *)(uintptr_t)t, namespace_, len);
+        return s ? each_of_space(s, seq, each, ctx) : 0;
+    }
+    while ((live || dead) && rc == 0) {
+        struct table_entry **next = !dead || (live && live->seq < dead->seq) ? &live : &dead;
+        struct table_entry *e = *next;
+
+        *next = e->all.newer;
+        rc = each(ctx, e);
+    }
+    return rc;
+}
+
+uint64_t table_seq(const struct table *t)
+{
+    return t->seq;
+}
+
+void table_stats(const struct table *t, struct table_stats *out)
+{
+    *out = (struct table_stats){.entries = t->entries,
+                                .tombstones = t->dead.n,
+                                .cached = t->cached,
+                                .object_bytes = t->object_bytes,
+                                .stale = t->stale,
+                                .relisting = t->relisting};
+}
