@@ -51,12 +51,13 @@ lock_cache() {
     flock 9
 }
 
-# report_progress LABEL LOG PATTERN TOTAL UNIT: until killed, a line every few
-# seconds: time, and how many lines of LOG match PATTERN, of TOTAL (0: unknown).
+# report_progress LABEL LOG PATTERN TOTAL UNIT: until it is killed or the script
+# is gone, a line every few seconds: time, and how many lines of LOG match
+# PATTERN, of TOTAL (0: unknown). Its sleep may outlive it, so it holds no pipe.
 report_progress() {
     local begin=$SECONDS n of=""
     [ "$4" -gt 0 ] && of=" of $4"
-    while sleep "$progress_every_s"; do
+    while sleep "$progress_every_s" >/dev/null 2>&1 && kill -0 $$ 2>/dev/null; do
         n=$(grep -cE "$3" "$2" || true)
         say "  $1: $(clock $((SECONDS - begin))), $n$of $5"
     done
@@ -67,7 +68,7 @@ report_progress() {
 run_logged() {
     local label=$1 log=$2 begin=$SECONDS rc=0 reporter
     : >"$log"
-    report_progress "$1" "$2" "$3" "$4" "$5" 9>&- &
+    report_progress "$1" "$2" "$3" "$4" "$5" >/dev/null 9>&- &
     reporter=$!
     shift 6
     "$@" >>"$log" 2>&1 9>&- || rc=$?
@@ -79,4 +80,30 @@ run_logged() {
         return "$rc"
     fi
     say "  $label: done in $(clock $((SECONDS - begin)))"
+}
+
+# configure BUILD_DIR CMAKE_ARGUMENT...
+configure() {
+    cmake -S "$root" -B "$1" -G Ninja "${@:2}" >&2
+}
+
+configure_and_build() {
+    configure "$@" && cmake --build "$1" --parallel "$(nproc)" >&2
+}
+
+# run_ctest BUILD_DIR: adds to $passed and $failed. A test that was skipped or
+# did not run has failed.
+run_ctest() {
+    local report=$1/ctest.xml tests good run=(ctest)
+    rm -f "$report"
+    # ThreadSanitizer's shadow memory needs the address space as it used to be.
+    setarch "$(uname -m)" -R true 2>/dev/null && run=(setarch "$(uname -m)" -R ctest)
+    "${run[@]}" --test-dir "$1" --output-on-failure --no-tests=error -j2 --output-junit "$report" </dev/null >&2 || true
+    tests=$(grep -c '<testcase ' "$report" 2>/dev/null || true)
+    good=$(grep -c '<testcase .*status="run"' "$report" 2>/dev/null || true)
+    if [ "${tests:-0}" -eq 0 ]; then
+        say "ctest: no test was run"
+        tests=1 good=0
+    fi
+    passed=$((passed + good)) failed=$((failed + tests - good))
 }
