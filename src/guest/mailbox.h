@@ -32,7 +32,8 @@ struct mail {
 };
 
 /* Puts a key, due now. Joins one that waits (also one that backs off or waits for its timer: it is
- * due now, its failures kept). ERR_LIMIT: MAILBOX_KEYS_MAX, with nothing changed; ERR_NOMEM. */
+ * due now, its failures kept). ERR_LIMIT: MAILBOX_KEYS_MAX or MAILBOX_KEY_BYTES_MAX, with nothing
+ * changed; ERR_NOMEM: the same. A trigger is less than UINT16_MAX. */
 int mailbox_put(struct mailbox **mb, uint16_t trigger, const char *key, uint64_t seq,
                 uint64_t now_ns, struct err *err) ERR_CHECK;
 /* The same, due at due_ns, with a count of failures: what a restored record holds. Never delays a
@@ -44,11 +45,13 @@ int mailbox_put_at(struct mailbox **mb, uint16_t trigger, const char *key, uint6
  * one of the three calls below. One at a time. */
 bool mailbox_take(struct mailbox **mb, uint64_t now_ns, struct mail *out);
 /* Handled. requeue_after_ns 0: forgotten, unless it was put again meanwhile (then due now). Else
- * due then. */
+ * due then, or earlier if it was put again meanwhile; a timer's seq is 0. */
 void mailbox_done(struct mailbox **mb, uint64_t now_ns, uint64_t requeue_after_ns);
-/* Failed: due again after its back-off. Returns the delay in ns. */
+/* Failed: due again after its back-off, or earlier if it was put again meanwhile. Returns the delay
+ * in ns. */
 uint64_t mailbox_failed(struct mailbox **mb, uint64_t now_ns);
-/* Not handled through no fault of its own (abandoned, daemon stops): due now, count unchanged. */
+/* Not handled through no fault of its own (abandoned, daemon stops): due now, before those that
+ * were put later, count unchanged. */
 void mailbox_untake(struct mailbox **mb, uint64_t now_ns);
 
 /* When the next key is due: 0 if none waits, <= now if one is due now. */
@@ -58,7 +61,8 @@ size_t mailbox_len(const struct mailbox *mb);
 /* The age of the oldest key that is due, in ns; 0 if none. */
 uint64_t mailbox_oldest_ns(const struct mailbox *mb, uint64_t now_ns);
 
-/* Calls each for every key, the one being handled included (as due now). due_ns <= now: due. */
+/* Calls each for every key in no order, the one being handled included (as due now, with the newest
+ * change put meanwhile). due_ns <= now: due. each must not change the mailbox. */
 void mailbox_each(const struct mailbox *mb,
                   void (*each)(void *ctx, uint16_t trigger, const char *key, uint64_t seq,
                                uint64_t due_ns, uint32_t failures),
