@@ -1,6 +1,7 @@
 # Guests: C sources to WebAssembly modules in <build>/guests/NAME.wasm.
 #
 #   roost_guest(NAME source... [DEFINES NAME=VALUE...] [STACK bytes])
+#   roost_wat(NAME source.wat)
 #
 # Each is compiled with the SDK (sdk/c) as a wasip1 reactor, small and stripped: no path of this
 # machine is in it, so the same sources give the same bytes anywhere. The target `guests` builds all.
@@ -47,6 +48,24 @@ function(roost_guest name)
             -o ${GUESTS_DIR}/${name}.wasm
     DEPENDS ${sources} ${beside} ${GUESTS_SDK_DIR}/roost.h ${GUESTS_SDK_DIR}/roost.c
             ${GUESTS_SDK_DIR}/roost_json.c
+    COMMENT "Guest ${name}.wasm"
+    VERBATIM)
+  add_custom_target(guest_${name} DEPENDS ${GUESTS_DIR}/${name}.wasm)
+  add_dependencies(guests guest_${name})
+endfunction()
+
+# The same for WebAssembly text: a module written instruction by instruction.
+find_program(WAT2WASM NAMES wat2wasm)
+if(NOT WAT2WASM)
+  message(FATAL_ERROR "wat2wasm is missing: apt-get install wabt")
+endif()
+
+function(roost_wat name source)
+  get_filename_component(source ${source} ABSOLUTE)
+  add_custom_command(
+    OUTPUT ${GUESTS_DIR}/${name}.wasm
+    COMMAND ${WAT2WASM} --enable-tail-call --debug-names ${source} -o ${GUESTS_DIR}/${name}.wasm
+    DEPENDS ${source}
     COMMENT "Guest ${name}.wasm"
     VERBATIM)
   add_custom_target(guest_${name} DEPENDS ${GUESTS_DIR}/${name}.wasm)

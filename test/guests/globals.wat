@@ -1,0 +1,26 @@
+;; A mutable global of each type, one that is exported under its own name, one that never changes, a
+;; start function, a memory that is not exported. What the start function sets is read back by check.
+(module
+  (memory 2 16)
+  (data (i32.const 16) "roost")
+  (global $never i32 (i32.const 5))
+  (global $i (mut i32) (i32.const 1))
+  (global $l (mut i64) (i64.const 2))
+  (global $f (mut f32) (f32.const 3))
+  (global $d (mut f64) (f64.const 4))
+  (global $v (mut v128) (v128.const i64x2 5 6))
+  (global $named (export "named") (mut i32) (i32.const 7))
+  (func $start
+    (global.set $i (i32.const 41))
+    (global.set $l (i64.const -42))
+    (global.set $v (v128.const i64x2 43 44))
+    (i32.store (i32.const 0) (i32.const 45)))
+  (start $start)
+  (func (export "bump") (result i32)
+    (global.set $i (i32.add (global.get $i) (i32.const 1)))
+    (global.get $i))
+  (func (export "spin") (loop (br 0)))
+  (func (export "recurse") (param i32) (result i32)
+    (if (result i32) (local.get 0)
+      (then (i32.add (i32.const 1) (call 3 (i32.sub (local.get 0) (i32.const 1)))))
+      (else (i32.const 0)))))
