@@ -86,7 +86,8 @@ static int check_digest(const struct buf *module, const char *want, struct err *
 /* --- Wasmtime's errors --- */
 
 /* Takes error. Its text has lines ("Caused by:"): they become one. */
-static int from_wasmtime(wasmtime_error_t *error, const char *what, struct err *err)
+static int from_wasmtime(wasmtime_error_t *error, enum err_code code, const char *what,
+                         struct err *err)
 {
     wasm_byte_vec_t text = {0};
     char line[ERR_MSG_MAX];
@@ -102,7 +103,7 @@ static int from_wasmtime(wasmtime_error_t *error, const char *what, struct err *
     }
     line[n] = 0;
     wasm_byte_vec_delete(&text);
-    return err_set(err, ERR_INVALID, 0, "%s: %s", what, line);
+    return err_set(err, code, 0, "%s: %s", what, line);
 }
 
 static wasm_engine_t *engine_make(struct err *err)
@@ -119,7 +120,7 @@ static int validate(wasm_engine_t *engine, const struct buf *module, struct err 
 {
     wasmtime_error_t *error = wasmtime_module_validate(engine, module->data, module->len);
 
-    return error ? from_wasmtime(error, "validation", err) : 0;
+    return error ? from_wasmtime(error, ERR_INVALID, "validation", err) : 0;
 }
 
 /* --- the image --- */
@@ -181,7 +182,7 @@ static int serialize(wasmtime_module_t *compiled, const char *path, struct err *
     int rc;
 
     if (error)
-        return from_wasmtime(error, "image", err);
+        return from_wasmtime(error, ERR_UNSUPPORTED, "image", err);
     rc = write_image(path, &image, err);
     wasm_byte_vec_delete(&image);
     return rc;
@@ -200,7 +201,7 @@ static int compile(wasm_engine_t *engine, const struct buf *module, const struct
         if (validate(engine, module, err) < 0)
             wasmtime_error_delete(error);
         else
-            from_wasmtime(error, "compiler", err);
+            from_wasmtime(error, ERR_UNSUPPORTED, "compiler", err);
         return -1;
     }
     rc = serialize(compiled, path, err);
