@@ -39,7 +39,7 @@ int roost_buf_reserve(struct roost_buf *b, size_t extra)
         return b->error;
     if (b->cap > b->len && extra < b->cap - b->len)
         return 0;
-    if (b->len >= b->max || extra >= b->max - b->len)
+    if (b->max == 0 || b->len >= b->max || extra >= b->max - b->len)
         return buf_fail(b, ROOST_E2BIG);
     cap = grown(b, b->len + extra + 1);
     data = realloc(b->data, cap);
@@ -117,11 +117,13 @@ int roost_buf_json(struct roost_buf *b, const char *text, size_t len)
 
         if (c >= 0x20 && c != '"' && c != '\\')
             continue;
-        roost_buf_add(b, text + plain, i - plain);
+        if (i > plain)
+            roost_buf_add(b, text + plain, i - plain);
         buf_json_char(b, c);
         plain = i + 1;
     }
-    roost_buf_add(b, text + plain, len - plain);
+    if (len > plain)
+        roost_buf_add(b, text + plain, len - plain);
     return roost_buf_add(b, "\"", 1);
 }
 
@@ -157,13 +159,9 @@ void roost_log_pieces(enum roost_level level, ...)
     va_list ap;
 
     va_start(ap, level);
-    for (const char *s = va_arg(ap, const char *); s; s = va_arg(ap, const char *)) {
-        size_t n = strlen(s), room = sizeof(line) - 1 - len;
-
-        n = n < room ? n : room;
-        memcpy(line + len, s, n);
-        len += n;
-    }
+    for (const char *s = va_arg(ap, const char *); s; s = va_arg(ap, const char *))
+        while (*s && len < sizeof(line) - 1)
+            line[len++] = *s++;
     va_end(ap);
     (void)roost_abi_log((int)level, line, len);
 }

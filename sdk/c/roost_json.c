@@ -429,11 +429,12 @@ static bool pointer_ok(const char *pointer)
 
 int roost_json_get(const char *text, size_t len, const char *pointer, struct roost_json *out)
 {
-    struct scan s = {text, text + len, 0, {0}};
+    struct scan s = {text, text, 0, {0}};
 
     *out = (struct roost_json){ROOST_JSON_NONE, NULL, 0};
     if (!text || !pointer_ok(pointer))
         return ROOST_EINVAL;
+    s.end += len;
     for (const char *token = pointer_next(pointer); token; token = pointer_next(token)) {
         int rc = enter(&s, token);
 
@@ -532,10 +533,13 @@ int roost_json_get_int(const char *text, size_t len, const char *pointer, int64_
 
 int roost_json_check(const char *text, size_t len)
 {
-    struct scan s = {text, text + len, 0, {0}};
+    struct scan s = {text, text, 0, {0}};
     struct roost_json v;
 
-    if (!text || !scan_value(&s, &v))
+    if (!text)
+        return ROOST_EINVAL;
+    s.end += len;
+    if (!scan_value(&s, &v))
         return ROOST_EINVAL;
     skip_space(&s);
     return s.p == s.end ? 0 : ROOST_EINVAL;

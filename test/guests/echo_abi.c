@@ -67,8 +67,10 @@ static int many_calls(const char *target)
             return failed(6, "read: failed");
         if (next.len != first.len)
             return failed(7, "read: another body");
-        if (roost_abi_close(handles[at]) != 0 || roost_abi_close(handles[at]) != ROOST_EBADF)
-            return failed(8, "close: not once");
+        if (roost_abi_close(handles[at]) != 0)
+            return failed(8, "close: failed");
+        if (roost_abi_close(handles[at]) != ROOST_EBADF)
+            return failed(25, "close: twice");
         handles[at] = handles[--left];
     }
     return 0;
@@ -120,8 +122,10 @@ static int echo(const char *target)
 
     if (h < 1 || roost_abi_write(h, body + 3, 2) != 2 || roost_abi_write(h, body + 5, 2) != 2)
         return failed(19, "write: failed");
-    if (roost_abi_end(h) != 0 || roost_abi_end(h) != ROOST_EPIPE)
-        return failed(20, "end: not once");
+    if (roost_abi_end(h) != 0)
+        return failed(20, "end: failed");
+    if (roost_abi_end(h) != ROOST_EPIPE)
+        return failed(26, "end: twice");
     if (roost_abi_write(h, body, 1) != ROOST_EPIPE)
         return failed(21, "write after the end");
     roost_buf_clear(&next);

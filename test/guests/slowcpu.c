@@ -15,7 +15,7 @@ static uint64_t now_ns(void)
 ROOST_HANDLE
 {
     const char *text = getenv("MS");
-    uint64_t end = now_ns() + (text ? strtoul(text, NULL, 10) : 10) * 1000000u;
+    uint64_t end = now_ns() + (text ? strtoull(text, NULL, 10) : 10) * 1000000u;
     volatile uint32_t x = 1;
 
     if (spared())

@@ -14,7 +14,7 @@
 #define API        "amurant.io/v1"
 #define PLURAL     "testresources"
 #define NAME_SIZE  254u
-#define OBJECT_MAX (4u * 1024 * 1024)
+#define OBJECT_MAX (4u << 20)
 
 static const char *in_namespace, *out_namespace;
 static char *ballast; /* kept, so that it is not optimised away */
