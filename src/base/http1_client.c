@@ -1,0 +1,125 @@
+/* The client: one request for each connection, blocking, with one deadline for all of it. What the
+ * command line needs and no more; the daemon never calls it.
+ */
+#include "base/auto.h"
+#include "base/clock.h"
+#include "base/http1.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+static enum err_code code_of_errno(int sys)
+{
+    return sys == EACCES || sys == EPERM ? ERR_DENIED : ERR_NET;
+}
+
+/* Waits until the socket is ready for events, or the deadline. */
+static int wait_for(int fd, short events, uint64_t deadline_ns, struct err *err)
+{
+    struct pollfd p = {.fd = fd, .events = events};
+    uint64_t now;
+    int n;
+
+    do {
+        now = clock_now_ns();
+        if (now >= deadline_ns)
+            return err_set(err, ERR_TIMEOUT, 0, "no answer in time");
+        n = poll(&p, 1, (int)((deadline_ns - now + NS_PER_MS - 1) / NS_PER_MS));
+    } while (n == 0 || (n < 0 && errno == EINTR));
+    return n < 0 ? err_set(err, ERR_NET, errno, "poll") : 0;
+}
+
+static int open_socket(int *out, const char *path, uint64_t deadline_ns, struct err *err)
+{
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+    AUTO_CLOSE int fd = -1;
+
+    if (strlen(path) >= sizeof(addr.sun_path))
+        return err_set(err, ERR_LIMIT, 0, "path of %zu bytes, limit %zu for a socket", strlen(path),
+                       sizeof(addr.sun_path) - 1);
+    memcpy(addr.sun_path, path, strlen(path) + 1);
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return err_set(err, ERR_NET, errno, "socket");
+    /* EAGAIN: its queue of connections is full; there is nothing to poll for. */
+    while (connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0) {
+        if (errno != EAGAIN && errno != EINTR) {
+            int sys = errno;
+
+            err_set(err, code_of_errno(sys), 0, "%s", strerror(sys));
+            if (err)
+                err->sys = sys;
+            return -1;
+        }
+        if (clock_now_ns() >= deadline_ns)
+            return err_set(err, ERR_TIMEOUT, 0, "too many connections wait there");
+        poll(NULL, 0, 10);
+    }
+    *out = fd;
+    fd = -1;
+    return 0;
+}
+
+static int send_all(int fd, const char *data, size_t len, uint64_t deadline_ns, struct err *err)
+{
+    while (len) {
+        ssize_t n = send(fd, data, len, MSG_NOSIGNAL);
+
+        if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+            if (wait_for(fd, POLLOUT, deadline_ns, err) < 0)
+                return -1;
+            continue;
+        }
+        if (n < 0 && errno == EPIPE)
+            return 0; /* closed already: perhaps it said why */
+        if (n < 0)
+            return err_set(err, ERR_NET, errno, "send");
+        data += n;
+        len -= (size_t)n;
+    }
+    return 0;
+}
+
+static int receive_all(struct buf *in, int fd, uint64_t deadline_ns, struct err *err)
+{
+    for (;;) {
+        ssize_t n;
+
+        if (in->len == in->max)
+            return err_set(err, ERR_LIMIT, 0, "answer over %u bytes", HTTP1_BODY_BYTES_MAX);
+        if (buf_reserve(in, in->max - in->len < 16384 ? in->max - in->len : 16384, err) < 0)
+            return -1;
+        n = recv(fd, in->data + in->len, in->cap - in->len, 0);
+        if (n == 0 || (n < 0 && errno == ECONNRESET))
+            return 0;
+        if (n < 0 && errno != EAGAIN && errno != EINTR)
+            return err_set(err, ERR_NET, errno, "receive");
+        if (n < 0 && wait_for(fd, POLLIN, deadline_ns, err) < 0)
+            return -1;
+        if (n > 0)
+            in->len += (size_t)n;
+    }
+}
+
+int http1_get_unix(struct http1_answer *out, const char *path, const char *target,
+                   unsigned timeout_ms, struct err *err)
+{
+    uint64_t deadline_ns =
+        clock_now_ns() + (timeout_ms ? timeout_ms : HTTP1_CLIENT_TIMEOUT_MS) * NS_PER_MS;
+    AUTO_BUF struct buf request = {.max = 2 * HTTP1_TARGET_MAX};
+    AUTO_BUF struct buf in = {.max = HTTP1_HEAD_BYTES_MAX + HTTP1_BODY_BYTES_MAX + 1};
+    AUTO_CLOSE int fd = -1;
+
+    *out = (struct http1_answer){0};
+    if (buf_printf(&request, err, "GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+                   target) < 0)
+        return err_wrap(err, "request");
+    if (open_socket(&fd, path, deadline_ns, err) < 0 ||
+        send_all(fd, (const char *)request.data, request.len, deadline_ns, err) < 0 ||
+        receive_all(&in, fd, deadline_ns, err) < 0)
+        return -1;
+    return http1_read_answer(out, in.data ? in.data : (const uint8_t *)"", in.len, err);
+}

@@ -1,0 +1,274 @@
+/* Heads of requests and answers: httparse says whether the bytes are a head, and this file what we
+ * make of it. Refused here although httparse takes it: a missing or second Host, any body, methods
+ * other than GET and HEAD, targets that are not paths of printable ASCII.
+ *
+ * Must never: decode a path (what is compared must be what was sent), or guess at framing.
+ */
+#include "base/http1.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct span {
+    const uint8_t *ptr;
+    size_t len;
+};
+
+struct header {
+    struct span name, value;
+};
+
+/* native/src/lib.rs: length of the head, 0 for more, -1 for malformed. Spans point into data. */
+extern ptrdiff_t roost_http_request(const uint8_t *data, size_t len, struct span *method,
+                                    struct span *target, uint8_t *minor_version,
+                                    struct header *headers, size_t *count);
+extern ptrdiff_t roost_http_response(const uint8_t *data, size_t len, uint16_t *status,
+                                     struct header *headers, size_t *count);
+
+/* --- spans --- */
+
+static bool span_is(struct span s, const char *text)
+{
+    return s.len == strlen(text) && memcmp(s.ptr, text, s.len) == 0;
+}
+
+static bool span_is_word(struct span s, const char *word)
+{
+    return s.len == strlen(word) && strncasecmp((const char *)s.ptr, word, s.len) == 0;
+}
+
+/* Only digits, and no more than 18 of them: -1 otherwise. */
+static long long span_number(struct span s)
+{
+    long long n = 0;
+
+    if (s.len == 0 || s.len > 18)
+        return -1;
+    for (size_t i = 0; i < s.len; i++) {
+        if (s.ptr[i] < '0' || s.ptr[i] > '9')
+            return -1;
+        n = n * 10 + (s.ptr[i] - '0');
+    }
+    return n;
+}
+
+/* True where a comma-separated list has the word. */
+static bool list_has(struct span list, const char *word)
+{
+    const uint8_t *p = list.ptr, *end = list.ptr + list.len;
+
+    while (p < end) {
+        const uint8_t *comma = memchr(p, ',', (size_t)(end - p)), *stop = comma ? comma : end;
+        struct span item = {p, (size_t)(stop - p)};
+
+        while (item.len && (*item.ptr == ' ' || *item.ptr == '\t')) {
+            item.ptr++;
+            item.len--;
+        }
+        while (item.len && (item.ptr[item.len - 1] == ' ' || item.ptr[item.len - 1] == '\t'))
+            item.len--;
+        if (span_is_word(item, word))
+            return true;
+        p = comma ? comma + 1 : end;
+    }
+    return false;
+}
+
+/* How often a header is there; *value is its last. */
+static unsigned find_header(const struct header *headers, size_t count, const char *name,
+                            struct span *value)
+{
+    unsigned found = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        if (!span_is_word(headers[i].name, name))
+            continue;
+        *value = headers[i].value;
+        found++;
+    }
+    return found;
+}
+
+/* --- requests --- */
+
+static long refuse(struct http1_request *req, int status, const char *why)
+{
+    req->refused = status;
+    req->why = why;
+    req->close = true; /* what follows cannot be framed with certainty */
+    return -1;
+}
+
+/* No body is taken; a stated length of 0 is none. */
+static long check_body(const struct header *headers, size_t count, struct http1_request *req)
+{
+    struct span length, coding;
+    unsigned lengths = find_header(headers, count, "content-length", &length);
+    unsigned codings = find_header(headers, count, "transfer-encoding", &coding);
+
+    if (lengths > 1 || (lengths && codings) || (lengths && span_number(length) < 0))
+        return refuse(req, 400, "the length of the body is ambiguous");
+    if (codings || (lengths && span_number(length) > 0))
+        return refuse(req, 413, "no request here takes a body");
+    return 0;
+}
+
+static long take_target(struct span target, struct http1_request *req)
+{
+    char *query;
+
+    if (target.len > HTTP1_TARGET_MAX)
+        return refuse(req, 414, "the target is too long");
+    if (target.len == 0 || target.ptr[0] != '/')
+        return refuse(req, 400, "the target must be a path");
+    for (size_t i = 0; i < target.len; i++)
+        if (target.ptr[i] <= ' ' || target.ptr[i] >= 0x7f)
+            return refuse(req, 400, "the target must be printable ASCII");
+    memcpy(req->path, target.ptr, target.len);
+    req->path[target.len] = 0;
+    query = strchr(req->path, '?');
+    if (query)
+        *query++ = 0;
+    req->query = query ? query : "";
+    return 0;
+}
+
+static long check_request(struct span method, struct span target, unsigned minor_version,
+                          const struct header *headers, size_t count, struct http1_request *req)
+{
+    struct span value;
+    unsigned hosts = find_header(headers, count, "host", &value);
+
+    if (hosts > 1 || (hosts == 0 && minor_version >= 1))
+        return refuse(req, 400, "there must be exactly one Host");
+    if (check_body(headers, count, req) < 0)
+        return -1;
+    req->head = span_is(method, "HEAD");
+    if (!req->head && !span_is(method, "GET"))
+        return refuse(req, 405, "only GET and HEAD are answered here");
+    req->close = minor_version == 0;
+    for (size_t i = 0; i < count; i++)
+        if (span_is_word(headers[i].name, "connection") && list_has(headers[i].value, "close"))
+            req->close = true;
+    return take_target(target, req);
+}
+
+long http1_read_request(const uint8_t *data, size_t len, struct http1_request *req)
+{
+    struct header headers[HTTP1_HEADERS_MAX];
+    struct span method = {0}, target = {0};
+    uint8_t minor_version = 0;
+    size_t count = 0;
+    ptrdiff_t used;
+
+    *req = (struct http1_request){.query = ""};
+    if (len == 0)
+        return 0;
+    used = roost_http_request(data, len < HTTP1_HEAD_BYTES_MAX ? len : HTTP1_HEAD_BYTES_MAX,
+                              &method, &target, &minor_version, headers, &count);
+    if (used < 0)
+        return refuse(req, 400, "no HTTP request, or more than 64 headers");
+    if (used == 0 && len >= HTTP1_HEAD_BYTES_MAX)
+        return refuse(req, 431, "the head is larger than 16 KiB");
+    if (used == 0)
+        return 0;
+    return check_request(method, target, minor_version, headers, count, req) < 0 ? -1 : used;
+}
+
+/* --- answers --- */
+
+static int malformed(struct http1_answer *out, struct err *err, const char *why)
+{
+    http1_answer_free(out);
+    return err_set(err, ERR_NET, 0, "malformed answer: %s", why);
+}
+
+static void keep_content_type(struct http1_answer *out, const struct header *headers, size_t count)
+{
+    struct span type;
+    size_t n;
+
+    if (find_header(headers, count, "content-type", &type) != 1)
+        return;
+    n = type.len < sizeof(out->content_type) - 1 ? type.len : sizeof(out->content_type) - 1;
+    memcpy(out->content_type, type.ptr, n);
+    out->content_type[n] = 0;
+}
+
+int http1_read_answer(struct http1_answer *out, const uint8_t *data, size_t len, struct err *err)
+{
+    struct header headers[HTTP1_HEADERS_MAX];
+    struct span value;
+    uint16_t status = 0;
+    size_t count = 0, body_len;
+    ptrdiff_t used = len ? roost_http_response(data, len, &status, headers, &count) : 0;
+
+    *out = (struct http1_answer){.body.max = HTTP1_BODY_BYTES_MAX};
+    if (used < 0 || (used > 0 && (status < 200 || status > 599)))
+        return malformed(out, err, "no HTTP");
+    if (used == 0)
+        return malformed(out, err, "cut within the head");
+    if (find_header(headers, count, "transfer-encoding", &value))
+        return malformed(out, err, "a transfer coding that was not asked for");
+    body_len = len - (size_t)used;
+    if (find_header(headers, count, "content-length", &value) != 1 || span_number(value) < 0)
+        return malformed(out, err, "no certain length");
+    if ((unsigned long long)span_number(value) != body_len)
+        return malformed(out, err, "cut within the body");
+    out->status = status;
+    keep_content_type(out, headers, count);
+    if (buf_append(&out->body, data + used, body_len, err) < 0) {
+        http1_answer_free(out);
+        return err_wrap(err, "answer");
+    }
+    return 0;
+}
+
+void http1_answer_free(struct http1_answer *a)
+{
+    buf_free(&a->body);
+}
+
+/* --- responses --- */
+
+const char *http1_reason(int status)
+{
+    static const struct {
+        int status;
+        const char *reason;
+    } reasons[] = {
+        {200, "OK"},
+        {400, "Bad Request"},
+        {404, "Not Found"},
+        {405, "Method Not Allowed"},
+        {408, "Request Timeout"},
+        {413, "Content Too Large"},
+        {414, "URI Too Long"},
+        {431, "Request Header Fields Too Large"},
+        {500, "Internal Server Error"},
+        {503, "Service Unavailable"},
+    };
+
+    for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++)
+        if (reasons[i].status == status)
+            return reasons[i].reason;
+    return "Unknown";
+}
+
+void http1_problem(struct http1_response *res, int status, const char *detail)
+{
+    json_t *problem = json_pack("{s:s, s:s, s:i, s:s}", "type", "about:blank", "title",
+                                http1_reason(status), "status", status, "detail", detail);
+    char *text = problem ? json_dumps(problem, JSON_COMPACT) : NULL;
+
+    res->status = status;
+    res->content_type = "application/problem+json";
+    res->body.len = 0;
+    /* Without memory for a body the status alone must do. */
+    if (text && (buf_puts(&res->body, text, NULL) < 0 || buf_puts(&res->body, "\n", NULL) < 0))
+        res->body.len = 0;
+    free(text);
+    json_decref(problem);
+}
