@@ -15,6 +15,7 @@
 #define LOG_LINE_MAX         2048u
 #define LOOP_SIGNALS_MAX     4
 #define LOOP_CLOSE_TURNS_MAX 1000
+#define LOOP_CLOSE_TURN_MS   10 /* waited in one of them for a request in another thread */
 
 /* --- yaml --- */
 #define YAML_BYTES_MAX     (16u * MIB)
@@ -145,7 +146,7 @@ _Static_assert(KUBE_EVENT_MAX < BUF_DEFAULT_MAX, "an event fits in a buffer");
 #define SAVE_CHUNK_BYTES       (256u * KIB)
 #define SNAPSHOT_BYTES_MAX     (4ull << 30) /* guest memory: all that a 32-bit module can have */
 #define SNAPSHOT_SLOTS_MAX     16u
-#define SNAPSHOT_RUNS_MAX      480u /* all of them fit in a header page */
+#define SNAPSHOT_RUNS_MAX      128u /* a run costs 2 us at each wake; and all fit in a header page */
 #define SNAPSHOT_JOIN_PAGES    1u   /* a gap up to here is written too: cheaper than another run */
 #define SNAPSHOT_GLOBALS_MAX   4096u
 #define SNAPSHOT_RECORD_MAX    (96u * KIB) /* encoded */
@@ -239,7 +240,7 @@ _Static_assert(KUBE_NAMESPACE_MAX + 1 + KUBE_NAME_MAX <= MAILBOX_KEY_BYTES_MAX,
                "a mailbox takes the name of any object");
 
 /* --- trigger: watch --- */
-#define WATCH_BATCH_MAX    500u /* changes in one batch for the database */
+#define WATCH_BATCH_MAX    500u  /* changes in one batch for the database */
 #define WATCH_FORGET_EVERY 1000u /* changes, until tombstones are looked through */
 #define WATCH_RETRY_MIN_MS 500u  /* kinds that do not exist yet, rights not given yet */
 #define WATCH_RETRY_MAX_MS 30000u

@@ -5,9 +5,11 @@
  * slots, so three maxima are held by writing some pages of the base anew, which is always right
  * since the guest's memory holds them all:
  *
- *  - runs (SNAPSHOT_RUNS_MAX): runs shorter than a reach are written anew, and gaps up to the reach
- *    are written too, with the reach doubled until half of the maximum is left. So the many short
- *    pieces go first, and a large run stays unless the pieces around it are as large.
+ *  - runs (SNAPSHOT_RUNS_MAX): neighbouring runs are joined, those first whose join writes the
+ *    fewest pages (of the base's runs, and of the gap between), until three quarters of the maximum
+ *    are left. So what is written is spread over many sleeps, and a large run stays as it is.
+ *    Where there are more than twice the maximum (a guest that touched every third page), gaps are
+ *    closed up to a reach first, doubled until there are not.
  *  - slots (SNAPSHOT_SLOTS_MAX): the slots with the least live pages are written anew, until half
  *    of the maximum is left: like the levels of a log-structured tree, a page is copied as often as
  *    the logarithm of the sleeps, and one large old slot not at all.
@@ -60,9 +62,9 @@ static int runs_join(struct runs *r, struct run run, uint32_t reach, struct err 
 
 /* --- one pass --- */
 
-/* What a pass rewrites of the base. */
+/* What a pass writes besides what changed. */
 struct rewrite {
-    uint32_t reach; /* runs shorter than this, gaps up to this */
+    uint32_t reach; /* runs of the base shorter than this, gaps up to this */
     uint32_t slots; /* a bit for each slot that is written anew */
 };
 
@@ -171,17 +173,77 @@ static int plan_pass(struct plan *p, const struct run *changed, size_t nchanged,
     return 0;
 }
 
-/* --- the maxima; each says what more is to be rewritten, or nothing --- */
+/* --- too many runs --- */
 
-static bool runs_too_many(const struct plan *p, struct rewrite *rewrite)
+struct piece {
+    uint32_t page, count;
+    bool written;
+    bool joined; /* with the next */
+};
+
+/* Both lists of a plan in one, by page. */
+static struct piece *pieces_make(const struct plan *p)
 {
-    size_t max = rewrite->reach > SNAPSHOT_JOIN_PAGES ? SNAPSHOT_RUNS_MAX / 2 : SNAPSHOT_RUNS_MAX;
+    size_t n = p->write.n + p->keep.n, w = 0, k = 0;
+    struct piece *pieces = calloc(n, sizeof(*pieces));
 
-    if (p->write.n + p->keep.n <= max)
-        return false;
-    rewrite->reach *= 2;
-    return true;
+    for (size_t i = 0; pieces && i < n; i++) {
+        bool written = k == p->keep.n || (w < p->write.n && p->write.v[w].page < p->keep.v[k].page);
+        const struct run *run = written ? &p->write.v[w++] : &p->keep.v[k++];
+
+        pieces[i] = (struct piece){.page = run->page, .count = run->count, .written = written};
+    }
+    return pieces;
 }
+
+/* Pages to write for joining a piece with the next. */
+static uint32_t join_cost(const struct piece *a)
+{
+    const struct piece *b = a + 1;
+
+    return b->page - (a->page + a->count) + (a->written ? 0 : a->count) +
+           (b->written ? 0 : b->count);
+}
+
+static void join_cheapest(struct piece *pieces, size_t n)
+{
+    struct piece *best = NULL;
+
+    for (size_t i = 0; i + 1 < n; i++)
+        if (!pieces[i].joined && (!best || join_cost(&pieces[i]) < join_cost(best)))
+            best = &pieces[i];
+    assert(best);
+    best->joined = best->written = best[1].written = true;
+}
+
+/* Joins neighbours until no more than `most` runs are left. */
+static int plan_squeeze(struct plan *p, const struct snapshot *base, size_t most, struct err *err)
+{
+    size_t n = p->write.n + p->keep.n;
+    struct piece *pieces = pieces_make(p);
+    int rc = 0;
+
+    if (!pieces)
+        return err_set(err, ERR_NOMEM, 0, "no memory for %zu runs of pages", n);
+    for (size_t left = n; left > most; left--)
+        join_cheapest(pieces, n);
+    p->write.n = 0;
+    for (size_t i = 0; rc == 0 && i < n; i++) {
+        struct run run = {.page = pieces[i].page, .count = pieces[i].count};
+
+        if (pieces[i].joined)
+            run.count = pieces[i + 1].page + pieces[i + 1].count - run.page;
+        if (pieces[i].written)
+            rc = runs_join(&p->write, run, 0, err);
+    }
+    free(pieces);
+    if (rc == 0 && base)
+        rc = runs_subtract(&p->keep, base, &p->write, err);
+    pages_count(p, base);
+    return rc;
+}
+
+/* --- the other maxima; each says what more is to be rewritten, or nothing --- */
 
 static bool slots_too_many(const struct plan *p, const struct snapshot *base,
                            struct rewrite *rewrite)
@@ -233,13 +295,20 @@ int plan_make(struct plan *p, const struct run *changed, size_t nchanged,
 
     memset(p, 0, sizeof(*p));
     for (;;) {
+        size_t runs;
+
         if (plan_pass(p, changed, nchanged, base, &rewrite, err) < 0)
             return -1;
-        assert(rewrite.reach <= 2 * memory_pages + 2); /* all is one run by then */
+        runs = p->write.n + p->keep.n;
         if (nchanged == 0) /* nothing to write: the base as it is, which is within the maxima */
             return 0;
-        if (runs_too_many(p, &rewrite))
+        if (runs > 2 * SNAPSHOT_RUNS_MAX) {
+            assert(rewrite.reach <= memory_pages); /* else all is one run by now */
+            rewrite.reach *= 2;
             continue;
+        }
+        if (runs > SNAPSHOT_RUNS_MAX && plan_squeeze(p, base, SNAPSHOT_RUNS_MAX / 4 * 3, err) < 0)
+            return -1;
         if (!base || (!slots_too_many(p, base, &rewrite) && !dead_too_much(p, base, &rewrite)))
             return 0;
     }

@@ -40,6 +40,7 @@ struct guest_spec {
     } limits;
     enum sleep_mode sleep_mode;
     uint64_t sleep_after_ns;
+    bool sleep_after_set; /* the manifest says it */
     enum fresh_start on_fresh_start;
     struct watch_spec *watches;
     size_t nwatches;

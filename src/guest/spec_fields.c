@@ -196,6 +196,7 @@ static int parse_sleep_mode(struct manifest *m, const struct yaml_node *v, const
 
 static int parse_sleep_after(struct manifest *m, const struct yaml_node *v, const char *where)
 {
+    m->spec->sleep_after_set = true;
     return spec_duration(m, v, where, 0, SLEEP_AFTER_MAX_NS, &m->spec->sleep_after_ns);
 }
 

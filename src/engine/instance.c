@@ -1,0 +1,439 @@
+/* One awake guest: a store, an instance, at most one call on a fiber. See engine.h.
+ *
+ * Polling is where the guest's code runs. Around it stand the guard that turns a read error in the
+ * mapped snapshot into a flag (engine/sigbus.h) and the clock of the thread's own CPU time, which
+ * the limit `cpu` counts. The engine's epoch advances each millisecond while guests run; at a tick
+ * the callback below decides: cut (limit passed, memory poisoned), or yield.
+ */
+#include "base/auto.h"
+#include "base/clock.h"
+#include "base/limits.h"
+#include "engine/internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+#include <time.h>
+
+#define WASM_PAGE      65536u
+#define PAGES_PER_WASM (WASM_PAGE / PAGE_BYTES)
+
+static uint64_t thread_cpu_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+    return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
+}
+
+static wasmtime_error_t *at_tick(wasmtime_context_t *context, void *data, uint64_t *delta,
+                                 wasmtime_update_deadline_kind_t *kind)
+{
+    struct instance *i = data;
+    char text[96];
+
+    (void)context;
+    if (i->guard.poisoned)
+        return wasmtime_error_new("a page of its snapshot could not be read");
+    if (i->cpu_ns + (thread_cpu_ns() - i->poll_began_ns) > i->cpu_ns_max) {
+        snprintf(text, sizeof(text), "limit cpu passed: %llu ms in one event",
+                 (unsigned long long)(i->cpu_ns_max / NS_PER_MS));
+        return wasmtime_error_new(text);
+    }
+    *delta = 1;
+    *kind = WASMTIME_UPDATE_DEADLINE_YIELD;
+    return NULL;
+}
+
+static int look_up(struct instance *i, struct err *err)
+{
+    wasmtime_extern_t item;
+
+    if (!wasmtime_instance_export_get(i->context, &i->instance, "memory", 6, &item))
+        return err_set(err, ERR_INVALID, 0, "no memory is exported");
+    i->memory = item.of.memory;
+    return 0;
+}
+
+static int instantiate(struct instance *i, struct err *err)
+{
+    wasmtime_call_future_t *future = wasmtime_instance_pre_instantiate_async(
+        i->image->pre, i->context, &i->instance, &i->trap, &i->error);
+
+    /* There is no start section (the rewriter moved it), so nothing can wait in here. */
+    while (!wasmtime_call_future_poll(future))
+        ;
+    wasmtime_call_future_delete(future);
+    if (i->trap || i->error) {
+        err_wasmtime(err, ERR_NOMEM, i->error, i->trap, "instantiate");
+        i->error = NULL;
+        i->trap = NULL;
+        return -1;
+    }
+    return 0;
+}
+
+int instance_new(struct instance **out, struct engine *e, struct image *image,
+                 const struct instance_opts *opts, struct err *err)
+{
+    struct instance *i = calloc(1, sizeof(*i));
+
+    if (!i)
+        return err_set(err, ERR_NOMEM, 0, "no memory for an instance");
+    i->engine = e;
+    i->image = image_ref(image);
+    i->user = opts->user;
+    i->cpu_ns_max = opts->cpu_ns_max;
+    i->wasi = (struct wasi_guest){
+        .args = opts->args, .nargs = opts->nargs, .env = opts->env, .nenv = opts->nenv};
+    abi_bind_output(i);
+    i->store = wasmtime_store_new(e->engine, i, NULL);
+    i->context = wasmtime_store_context(i->store);
+    wasmtime_store_limiter(i->store, (int64_t)opts->memory_bytes_max, GUEST_TABLE_ELEMENTS_MAX, 1,
+                           GUEST_TABLES_MAX, 1);
+    wasmtime_context_set_epoch_deadline(i->context, 1);
+    wasmtime_store_epoch_deadline_callback(i->store, at_tick, i, NULL);
+    if (instantiate(i, err) < 0 || look_up(i, err) < 0) {
+        instance_free(i);
+        return -1;
+    }
+    *out = i;
+    return 0;
+}
+
+void instance_set_user(struct instance *i, void *user)
+{
+    i->user = user;
+}
+
+void instance_free(struct instance *i)
+{
+    if (!i)
+        return;
+    instance_cancel(i);
+    if (i->store)
+        wasmtime_store_delete(i->store);
+    wasi_guest_free(&i->wasi);
+    image_unref(i->image);
+    free(i->globals);
+    free(i);
+}
+
+uint64_t instance_memory_bytes(const struct instance *i)
+{
+    return wasmtime_memory_data_size(i->context, &i->memory);
+}
+
+/* --- running --- */
+
+static const char *const fn_names[] = {
+    [INSTANCE_START] = "roost:start",
+    [INSTANCE_INITIALIZE] = "_initialize",
+    [INSTANCE_HANDLE] = "handle",
+};
+
+bool instance_begin(struct instance *i, enum instance_fn fn)
+{
+    wasmtime_extern_t item;
+
+    assert(!i->future);
+    if ((fn == INSTANCE_START && !i->image->has_start) ||
+        (fn == INSTANCE_INITIALIZE && !i->image->has_initialize))
+        return false;
+    if (!wasmtime_instance_export_get(i->context, &i->instance, fn_names[fn], strlen(fn_names[fn]),
+                                      &item))
+        return false;
+    i->func = item.of.func;
+    i->fn = fn;
+    i->cpu_ns = 0;
+    i->result = (wasmtime_val_t){.kind = WASMTIME_I32};
+    i->future = wasmtime_func_call_async(i->context, &i->func, NULL, 0, &i->result,
+                                         fn == INSTANCE_HANDLE ? 1 : 0, &i->trap, &i->error);
+    return true;
+}
+
+static enum run_result ended(struct instance *i, int32_t *result, struct err *err)
+{
+    wasmtime_call_future_delete(i->future);
+    i->future = NULL;
+    if (i->trap || i->error) {
+        err_wasmtime(err, ERR_TRAP, i->error, i->trap, "trapped");
+        i->trap = NULL;
+        i->error = NULL;
+        return RUN_TRAPPED;
+    }
+    if (i->guard.poisoned) {
+        err_set(err, ERR_TRAP, 0, "trapped: a page of its snapshot could not be read");
+        return RUN_TRAPPED;
+    }
+    *result = i->result.of.i32;
+    return RUN_DONE;
+}
+
+enum run_result instance_poll(struct instance *i, int32_t *result, struct err *err)
+{
+    bool done;
+
+    assert(i->future);
+    i->waiting = false;
+    i->guard.base = wasmtime_memory_data(i->context, &i->memory);
+    i->guard.len = wasmtime_memory_data_size(i->context, &i->memory);
+    i->poll_began_ns = thread_cpu_ns();
+    sigbus_enter(&i->guard);
+    done = wasmtime_call_future_poll(i->future);
+    sigbus_leave(&i->guard);
+    i->cpu_ns += thread_cpu_ns() - i->poll_began_ns;
+    if (done)
+        return ended(i, result, err);
+    return i->waiting ? RUN_WAITING : RUN_YIELDED;
+}
+
+void instance_cancel(struct instance *i)
+{
+    if (i->future) {
+        wasmtime_call_future_delete(i->future);
+        i->future = NULL;
+    }
+    if (i->trap)
+        wasm_trap_delete(i->trap);
+    if (i->error)
+        wasmtime_error_delete(i->error);
+    i->trap = NULL;
+    i->error = NULL;
+}
+
+uint64_t instance_cpu_ns(const struct instance *i)
+{
+    return i->cpu_ns;
+}
+
+bool instance_poisoned(const struct instance *i)
+{
+    return i->guard.poisoned;
+}
+
+/* --- globals --- */
+
+static int globals_look_up(struct instance *i, struct err *err)
+{
+    struct image *im = i->image;
+    wasmtime_extern_t item;
+
+    if (i->globals || im->nglobals == 0)
+        return 0;
+    i->globals = calloc(im->nglobals, sizeof(*i->globals));
+    if (!i->globals)
+        return err_set(err, ERR_NOMEM, 0, "no memory for %u globals", im->nglobals);
+    for (uint32_t n = 0; n < im->nglobals; n++) {
+        if (!wasmtime_instance_export_get(i->context, &i->instance, im->globals[n],
+                                          strlen(im->globals[n]), &item))
+            return err_set(err, ERR_INVALID, 0, "global %s is not there", im->globals[n]);
+        i->globals[n] = item.of.global;
+    }
+    return 0;
+}
+
+static int global_read(struct instance *i, uint32_t n, struct global_bits *out, struct err *err)
+{
+    wasmtime_val_t value;
+
+    wasmtime_global_get(i->context, &i->globals[n], &value);
+    *out = (struct global_bits){0};
+    switch (value.kind) {
+    case WASMTIME_I32:
+    case WASMTIME_F32:
+        out->lo = (uint32_t)value.of.i32;
+        return 0;
+    case WASMTIME_I64:
+    case WASMTIME_F64:
+        out->lo = (uint64_t)value.of.i64;
+        return 0;
+    case WASMTIME_V128:
+        memcpy(&out->lo, value.of.v128, 8);
+        memcpy(&out->hi, value.of.v128 + 8, 8);
+        return 0;
+    default:
+        return err_set(err, ERR_UNSUPPORTED, 0, "global %s cannot be saved", i->image->globals[n]);
+    }
+}
+
+static int global_write(struct instance *i, uint32_t n, const struct global_bits *bits,
+                        struct err *err)
+{
+    wasmtime_val_t value;
+    wasmtime_error_t *error;
+
+    wasmtime_global_get(i->context, &i->globals[n], &value); /* for its type */
+    if (value.kind == WASMTIME_V128) {
+        memcpy(value.of.v128, &bits->lo, 8);
+        memcpy(value.of.v128 + 8, &bits->hi, 8);
+    } else if (value.kind == WASMTIME_I32 || value.kind == WASMTIME_F32) {
+        value.of.i32 = (int32_t)(uint32_t)bits->lo;
+    } else {
+        value.of.i64 = (int64_t)bits->lo;
+    }
+    error = wasmtime_global_set(i->context, &i->globals[n], &value);
+    if (error)
+        return err_wasmtime(err, ERR_CORRUPT, error, NULL, i->image->globals[n]);
+    return 0;
+}
+
+/* --- sleeping and waking --- */
+
+int instance_save(struct snapshot **out, struct slot *dropped, size_t *ndropped, struct instance *i,
+                  struct arena *arena, const struct snapshot *base, const struct snapshot_id *id,
+                  atomic_bool *abandon, struct err *err)
+{
+    AUTO_FREE struct global_bits *globals = calloc(i->image->nglobals + 1u, sizeof(*globals));
+    struct save save = {.arena = arena,
+                        .memory = wasmtime_memory_data(i->context, &i->memory),
+                        .globals = globals,
+                        .nglobals = (uint16_t)i->image->nglobals,
+                        .base = base,
+                        .id = *id,
+                        .abandon = abandon};
+    int rc;
+
+    assert(!i->future);
+    if (!globals)
+        return err_set(err, ERR_NOMEM, 0, "no memory for %u globals", i->image->nglobals);
+    save.memory_pages = (uint32_t)(instance_memory_bytes(i) / PAGE_BYTES);
+    if (globals_look_up(i, err) < 0)
+        return -1;
+    for (uint32_t n = 0; n < i->image->nglobals; n++)
+        if (global_read(i, n, &globals[n], err) < 0)
+            return -1;
+    i->guard.base = save.memory;
+    i->guard.len = instance_memory_bytes(i);
+    sigbus_enter(&i->guard);
+    rc = snapshot_save(out, dropped, ndropped, &save, err);
+    sigbus_leave(&i->guard);
+    if (rc == 0 && i->guard.poisoned) {
+        /* What was written is not what the guest had. */
+        arena_release(arena, snapshot_slots(*out) + (*out)->nslots - 1, 1);
+        snapshot_free(*out);
+        *out = NULL;
+        return err_set(err, ERR_CORRUPT, 0, "a page of the mapped snapshot could not be read");
+    }
+    return rc;
+}
+
+static int grow_to(struct instance *i, uint32_t pages, struct err *err)
+{
+    uint32_t have = (uint32_t)(instance_memory_bytes(i) / PAGE_BYTES);
+    wasmtime_error_t *error;
+    uint64_t before;
+
+    if (pages <= have)
+        return 0;
+    error = wasmtime_memory_grow(i->context, &i->memory, (pages - have) / PAGES_PER_WASM, &before);
+    if (error)
+        return err_wasmtime(err, ERR_LIMIT, error, NULL, "memory of the snapshot");
+    return 0;
+}
+
+static int run_map(uint8_t *memory, const struct run *run, int fd, struct err *err)
+{
+    void *at = mmap(memory + (size_t)run->page * PAGE_BYTES, (size_t)run->count * PAGE_BYTES,
+                    PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, fd,
+                    (off_t)(run->offset * PAGE_BYTES));
+
+    if (at == MAP_FAILED)
+        return err_set(err, ERR_NOMEM, errno, "map %u pages of the snapshot", run->count);
+    return 0;
+}
+
+/* Reads runs that lie one behind the other in the arena with one call. Returns how many it took. */
+static ssize_t runs_read(uint8_t *memory, const struct run *runs, size_t n, int fd, int flags,
+                         struct err *err)
+{
+    struct iovec iov[RESTORE_IOV_MAX];
+    uint64_t end = runs[0].offset;
+    size_t k = 0, bytes = 0;
+    ssize_t got;
+
+    while (k < n && k < RESTORE_IOV_MAX && runs[k].count <= RESTORE_READ_PAGES_MAX &&
+           runs[k].offset == end) {
+        iov[k].iov_base = memory + (size_t)runs[k].page * PAGE_BYTES;
+        iov[k].iov_len = (size_t)runs[k].count * PAGE_BYTES;
+        bytes += iov[k].iov_len;
+        end += runs[k].count;
+        k++;
+    }
+    got = preadv2(fd, iov, (int)k, (off_t)(runs[0].offset * PAGE_BYTES), flags);
+    if (got < 0 && errno == EOPNOTSUPP)
+        got = preadv2(fd, iov, (int)k, (off_t)(runs[0].offset * PAGE_BYTES), 0);
+    if (got == (ssize_t)bytes)
+        return (ssize_t)k;
+    if (flags && (got >= 0 || errno == EAGAIN))
+        return err_set(err, ERR_AGAIN, 0, "not in the page cache");
+    if (got < 0)
+        return err_set(err, ERR_CORRUPT, errno, "read of the snapshot");
+    return err_set(err, ERR_CORRUPT, 0, "the arena ends inside the snapshot");
+}
+
+static int runs_restore(struct instance *i, const struct snapshot *s, int fd, int flags,
+                        struct err *err)
+{
+    uint8_t *memory = wasmtime_memory_data(i->context, &i->memory);
+    const struct run *runs = snapshot_runs(s);
+
+    for (size_t n = 0; n < s->nruns;) {
+        ssize_t took = 1;
+
+        if (runs[n].count > RESTORE_READ_PAGES_MAX) {
+            if (run_map(memory, &runs[n], fd, err) < 0)
+                return -1;
+        } else {
+            took = runs_read(memory, runs + n, s->nruns - n, fd, flags, err);
+            if (took < 0)
+                return -1;
+        }
+        n += (size_t)took;
+    }
+    return 0;
+}
+
+int instance_restore(struct instance *i, const struct snapshot *s, const struct arena *arena,
+                     bool nowait, struct err *err)
+{
+    const struct global_bits *globals = snapshot_globals(s);
+
+    assert(!i->future);
+    if (s->nglobals != i->image->nglobals)
+        return err_set(err, ERR_CORRUPT, 0, "%u globals in the snapshot, %u in the module",
+                       s->nglobals, i->image->nglobals);
+    if (snapshot_check_header(s, arena, nowait, err) < 0 || globals_look_up(i, err) < 0 ||
+        grow_to(i, s->memory_pages, err) < 0)
+        return -1;
+    if (instance_memory_bytes(i) != (uint64_t)s->memory_pages * PAGE_BYTES)
+        return err_set(err, ERR_CORRUPT, 0, "snapshot of %u pages, less than the module's own",
+                       s->memory_pages);
+    if (runs_restore(i, s, arena_fd(arena), nowait ? RWF_NOWAIT : 0, err) < 0)
+        return -1;
+    for (uint32_t n = 0; n < s->nglobals; n++)
+        if (global_write(i, n, &globals[n], err) < 0)
+            return -1;
+    return 0;
+}
+
+int snapshot_fetch(const struct snapshot *s, const struct arena *arena, struct err *err)
+{
+    static _Thread_local uint8_t sink[RESTORE_READ_PAGES_MAX * PAGE_BYTES];
+    const struct run *runs = snapshot_runs(s);
+
+    if (snapshot_check_header(s, arena, false, err) < 0)
+        return -1;
+    for (size_t n = 0; n < s->nruns; n++) {
+        if (runs[n].count > RESTORE_READ_PAGES_MAX)
+            continue;
+        if (pread(arena_fd(arena), sink, (size_t)runs[n].count * PAGE_BYTES,
+                  (off_t)(runs[n].offset * PAGE_BYTES)) < 0)
+            return err_set(err, ERR_CORRUPT, errno, "read of the snapshot");
+    }
+    return 0;
+}

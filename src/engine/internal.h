@@ -1,0 +1,74 @@
+/* What the files of engine/ that include Wasmtime share. Nobody else includes this. */
+#ifndef ROOST_ENGINE_INTERNAL_H
+#define ROOST_ENGINE_INTERNAL_H
+
+#include "engine/engine.h"
+#include "engine/sigbus.h"
+#include "engine/wasi.h"
+
+#include <stdatomic.h>
+#include <wasm.h>
+#include <wasmtime.h>
+
+struct engine {
+    wasm_engine_t *engine;
+    wasmtime_linker_t *linker;
+    const struct host_calls *calls;
+    struct stacks *stacks;
+};
+
+struct image {
+    atomic_uint refs;
+    wasmtime_module_t *module;
+    wasmtime_instance_pre_t *pre;
+    bool has_start, has_initialize;
+    uint32_t nglobals;
+    char **globals; /* export names of the mutable globals, in the module's order */
+};
+
+/* An import that waits: what to try again at each poll. */
+struct pending {
+    int32_t (*again)(struct instance *i, const wasmtime_val_t *args);
+    const wasmtime_val_t *args;
+    wasmtime_val_t *result;
+    wasm_trap_t **trap;
+};
+
+struct instance {
+    struct engine *engine;
+    struct image *image;
+    wasmtime_store_t *store;
+    wasmtime_context_t *context;
+    wasmtime_instance_t instance;
+    wasmtime_memory_t memory;
+    wasmtime_global_t *globals; /* image->nglobals of them, looked up when first needed */
+
+    wasmtime_call_future_t *future;
+    wasmtime_func_t func; /* what future calls: borrowed by it */
+    enum instance_fn fn;
+    wasmtime_val_t result;
+    wasm_trap_t *trap;
+    wasmtime_error_t *error;
+    struct pending pending;
+    bool waiting;
+
+    uint64_t cpu_ns_max, cpu_ns, poll_began_ns;
+    struct wasi_guest wasi;
+    struct sigbus_guard guard;
+    void *user;
+};
+
+/* engine/abi.c: defines the imports of "roost" and WASI. */
+int abi_define(struct engine *engine, struct err *err) ERR_CHECK;
+void abi_bind_output(struct instance *i);
+
+/* engine/stacks.c: a free list of fiber stacks, so that waking maps none. */
+int stacks_new(struct stacks **out, struct err *err) ERR_CHECK;
+/* Gives the creator to the configuration; the configuration then owns `stacks`. */
+void stacks_install(struct stacks *stacks, wasm_config_t *config);
+
+/* Takes Wasmtime's error or trap (either may be NULL) and puts its text into err. Returns -1. */
+int err_wasmtime(struct err *err, enum err_code code, wasmtime_error_t *error, wasm_trap_t *trap,
+                 const char *what);
+
+#endif

@@ -1,0 +1,626 @@
+/* The registry of guests, and what a guest's other files share. See guest.h. */
+#include "guest/guest.h"
+
+#include "base/hash.h"
+#include "base/limits.h"
+#include "engine/rewrite.h"
+#include "guest/iopool.h"
+#include "guest/worker.h"
+
+#include <assert.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+#include <time.h>
+
+/* A record from the database whose guest was not added yet. */
+struct orphan {
+    struct orphan *next;
+    char *id;
+    size_t len;
+    uint8_t value[];
+};
+
+static const char *const state_names[GUEST_STATES] = {
+    [G_COLD] = "Cold",     [G_ASLEEP] = "Asleep", [G_RUNNING] = "Running",   [G_IDLE] = "Awake",
+    [G_SAVING] = "Saving", [G_FAILED] = "Failed", [G_STOPPING] = "Stopping", [G_GONE] = "Gone",
+};
+
+const char *guest_state_name(enum guest_state s)
+{
+    return state_names[s];
+}
+
+bool guest_sleeps(const struct guest *g)
+{
+    return g->spec->sleep_mode != SLEEP_NEVER;
+}
+
+uint64_t guest_seen(const struct guest *g, uint16_t trigger)
+{
+    return g->progress[trigger].seen;
+}
+
+/* --- what the threads that own an awake ask --- */
+
+struct image *guest_image(const struct guest *g)
+{
+    return g->image;
+}
+
+uint64_t guest_time_max(const struct guest *g)
+{
+    return g->spec->limits.time_ns;
+}
+
+uint32_t guest_calls_max(const struct guest *g)
+{
+    return g->spec->limits.calls;
+}
+
+void guest_instance_opts(struct awake *a, struct instance_opts *opts)
+{
+    const struct guest *g = a->guest;
+
+    *opts = (struct instance_opts){.memory_bytes_max = g->spec->limits.memory_bytes,
+                                   .cpu_ns_max = g->spec->limits.cpu_ns,
+                                   .args = g->args,
+                                   .env = g->env,
+                                   .nargs = g->nargs,
+                                   .nenv = g->nenv,
+                                   .user = a};
+}
+
+void guest_call_owner(struct awake *a, struct call_owner *owner)
+{
+    struct guests *all = a->guest->all;
+
+    *owner = (struct call_owner){.loop = all->opts.loop,
+                                 .capabilities = all->opts.capabilities,
+                                 .inbox = worker_inbox(a->worker),
+                                 .guest = a->guest,
+                                 .put_ns = a->put_ns,
+                                 .woke = a->woke || a->fresh,
+                                 .first = a->next_handle == 0};
+}
+
+static size_t put_line(char *out, size_t used, size_t cap, const char *name, const char *value)
+{
+    int n;
+
+    if (!value || used >= cap)
+        return used;
+    n = snprintf(out + used, cap - used, "%s: %s\n", name, value);
+    return n < 0 || (size_t)n >= cap - used ? used : used + (size_t)n;
+}
+
+static void rfc3339(char *out, size_t cap, int64_t wall_ms)
+{
+    time_t s = (time_t)(wall_ms / 1000);
+    struct tm tm;
+    size_t n;
+
+    gmtime_r(&s, &tm);
+    n = strftime(out, cap, "%Y-%m-%dT%H:%M:%S", &tm);
+    snprintf(out + n, cap - n, ".%03dZ", (int)(wall_ms % 1000));
+}
+
+size_t guest_event_lines(const struct awake *a, char *out, size_t cap)
+{
+    const struct event *ev = &a->ev;
+    const char *slash = strchr(ev->key, '/');
+    char text[64], namespace_[256];
+    size_t n = 0;
+
+    n = put_line(out, n, cap, "type", ev->type);
+    n = put_line(out, n, cap, "source", ev->source);
+    n = put_line(out, n, cap, "subject", ev->key);
+    snprintf(text, sizeof(text), "%llu", (unsigned long long)ev->id);
+    n = put_line(out, n, cap, "id", text);
+    rfc3339(text, sizeof(text), ev->due_wall_ms);
+    n = put_line(out, n, cap, "time", text);
+    n = put_line(out, n, cap, "key", ev->key);
+    if (slash) {
+        snprintf(namespace_, sizeof(namespace_), "%.*s", (int)(slash - ev->key), ev->key);
+        n = put_line(out, n, cap, "namespace", namespace_);
+    }
+    n = put_line(out, n, cap, "name", slash ? slash + 1 : ev->key);
+    snprintf(text, sizeof(text), "%u", ev->trigger);
+    n = put_line(out, n, cap, "trigger", text);
+    n = put_line(out, n, cap, "uid", ev->uid);
+    snprintf(text, sizeof(text), "%u", ev->failures);
+    return put_line(out, n, cap, "failures", text);
+}
+
+/* --- its log --- */
+
+/* GUEST_LOG_RATE lines a second, GUEST_LOG_BURST at once. */
+static bool log_allowed(struct log_bucket *b, uint64_t now)
+{
+    const uint64_t full = (uint64_t)GUEST_LOG_BURST * 1000;
+    uint64_t gained = (now - b->last_ns) / NS_PER_MS * GUEST_LOG_RATE;
+
+    if (b->last_ns == 0) {
+        b->tokens_milli = full;
+        b->last_ns = now;
+    } else if (gained) {
+        b->tokens_milli = b->tokens_milli + gained < full ? b->tokens_milli + gained : full;
+        b->last_ns = now;
+    }
+    if (b->tokens_milli < 1000) {
+        b->dropped++;
+        return false;
+    }
+    b->tokens_milli -= 1000;
+    return true;
+}
+
+void guest_log(struct awake *a, enum log_level level, const char *text, size_t len)
+{
+    struct guest *g = a->guest;
+    int n = (int)(len < ABI_LOG_MAX ? len : ABI_LOG_MAX);
+
+    if (level < log_level_get() || !log_allowed(&g->log, clock_now_ns()))
+        return;
+    if (g->log.dropped) {
+        log_line(LOG_WARN, g->id, "%llu lines dropped: more than %u a second",
+                 (unsigned long long)g->log.dropped, GUEST_LOG_RATE);
+        g->log.dropped = 0;
+    }
+    log_line(level, g->id, "%.*s%s", n, text, len > ABI_LOG_MAX ? " [cut]" : "");
+}
+
+/* --- making and freeing a guest --- */
+
+static int make_args(struct guest *g)
+{
+    const struct guest_spec *s = g->spec;
+
+    g->nargs = s->nargs + 1;
+    g->args = calloc(g->nargs + 1, sizeof(*g->args));
+    g->env = calloc(s->nenv + 1, sizeof(*g->env));
+    g->env_texts = calloc(s->nenv + 1, sizeof(*g->env_texts));
+    if (!g->args || !g->env || !g->env_texts)
+        return -1;
+    g->args[0] = s->name;
+    for (size_t i = 0; i < s->nargs; i++)
+        g->args[i + 1] = s->args[i];
+    for (size_t i = 0; i < s->nenv; i++, g->nenv++) {
+        if (asprintf(&g->env_texts[i], "%s=%s", s->env[i].name, s->env[i].value) < 0) {
+            g->env_texts[i] = NULL;
+            return -1;
+        }
+        g->env[i] = g->env_texts[i];
+    }
+    return 0;
+}
+
+/* What the guest's memory belongs to: module, rewriter, arguments, environment. Not the engine's
+ * version: an update of the engine keeps the snapshots. */
+static int make_identity(struct guest *g, const uint8_t digest[32])
+{
+    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
+    const uint32_t rewriter = REWRITER_VERSION;
+    unsigned n = 0;
+    int ok;
+
+    if (!ctx)
+        return -1;
+    memcpy(g->module_digest, digest, sizeof(g->module_digest));
+    ok = EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) && EVP_DigestUpdate(ctx, digest, 32) &&
+         EVP_DigestUpdate(ctx, &rewriter, sizeof(rewriter));
+    for (size_t i = 0; ok && i < g->nargs; i++)
+        ok = EVP_DigestUpdate(ctx, g->args[i], strlen(g->args[i]) + 1);
+    for (size_t i = 0; ok && i < g->nenv; i++)
+        ok = EVP_DigestUpdate(ctx, g->env[i], strlen(g->env[i]) + 1);
+    ok = ok && EVP_DigestFinal_ex(ctx, g->identity, &n) && n == sizeof(g->identity);
+    EVP_MD_CTX_free(ctx);
+    return ok ? 0 : -1;
+}
+
+static uint64_t watch_hash(const struct watch_spec *w)
+{
+    struct hash h;
+
+    hash_begin(&h);
+    hash_add(&h, w->api_version, strlen(w->api_version) + 1);
+    hash_add(&h, w->kind, strlen(w->kind) + 1);
+    for (size_t i = 0; i < w->nnamespaces; i++)
+        hash_add(&h, w->namespaces[i], strlen(w->namespaces[i]) + 1);
+    return hash_end(&h);
+}
+
+static int make_progress(struct guest *g)
+{
+    g->progress = calloc(g->spec->nwatches + 1, sizeof(*g->progress));
+    if (!g->progress)
+        return -1;
+    for (size_t i = 0; i < g->spec->nwatches; i++)
+        g->progress[i].spec_hash = watch_hash(&g->spec->watches[i]);
+    return 0;
+}
+
+static void guest_free(struct guest *g)
+{
+    if (!g)
+        return;
+    if (g->awake) {
+        assert(!g->awake->inst);
+        free(g->awake->dropped);
+        free(g->awake);
+    }
+    for (size_t i = 0; i < g->nenv; i++)
+        free(g->env_texts[i]);
+    free(g->env_texts);
+    free(g->env);
+    free(g->args);
+    free(g->progress);
+    free(g->subs);
+    mailbox_free(g->mailbox);
+    snapshot_free(g->snapshot);
+    image_unref(g->image);
+    guest_spec_free(g->spec);
+    free(g->id);
+    free(g);
+}
+
+static int guest_make(struct guest **out, struct guests *all, struct guest_spec *spec,
+                      const uint8_t digest[32], struct err *err)
+{
+    struct guest *g = calloc(1, sizeof(*g));
+
+    if (!g) {
+        guest_spec_free(spec);
+        return err_set(err, ERR_NOMEM, 0, "no memory for a guest");
+    }
+    g->all = all;
+    g->spec = spec;
+    g->state = G_COLD;
+    g->hold = 1;
+    g->created_wall_ms = all->opts.clock.wall_ms(all->opts.clock.ctx);
+    if (asprintf(&g->id, "%s/%s", spec->namespace_, spec->name) < 0)
+        g->id = NULL;
+    if (!g->id || make_args(g) < 0 || make_progress(g) < 0 || make_identity(g, digest) < 0 ||
+        getrandom(g->uid, sizeof(g->uid), 0) != sizeof(g->uid)) {
+        guest_free(g);
+        return err_set(err, ERR_NOMEM, 0, "no memory for a guest");
+    }
+    *out = g;
+    return 0;
+}
+
+/* --- the index --- */
+
+static size_t index_at(const struct guests *all, const char *id)
+{
+    size_t i = (size_t)hash_bytes(id, strlen(id)) & (all->index_room - 1);
+
+    while (all->index[i] && strcmp(all->index[i]->id, id) != 0)
+        i = (i + 1) & (all->index_room - 1);
+    return i;
+}
+
+struct guest *guests_find(const struct guests *all, const char *id)
+{
+    return all->index_room ? all->index[index_at(all, id)] : NULL;
+}
+
+struct guest *guests_at(const struct guests *all, size_t i)
+{
+    return i < all->n ? all->list[i] : NULL;
+}
+
+static int index_grow(struct guests *all, struct err *err)
+{
+    size_t room = all->index_room ? all->index_room * 2 : 64;
+    struct guest **index = calloc(room, sizeof(*index)), **old = all->index;
+    size_t old_room = all->index_room;
+
+    if (!index)
+        return err_set(err, ERR_NOMEM, 0, "no memory for %zu guests", room);
+    all->index = index;
+    all->index_room = room;
+    for (size_t i = 0; i < old_room; i++)
+        if (old[i])
+            all->index[index_at(all, old[i]->id)] = old[i];
+    free(old);
+    return 0;
+}
+
+static int make_room(struct guests *all, struct err *err)
+{
+    size_t room = all->room ? all->room * 2 : 32;
+    struct guest **list;
+
+    if (all->n >= GUESTS_MAX)
+        return err_set(err, ERR_LIMIT, 0, "%zu guests, limit %u", all->n, GUESTS_MAX);
+    if ((all->n + 1) * 2 > all->index_room && index_grow(all, err) < 0)
+        return -1;
+    if (all->n < all->room)
+        return 0;
+    list = realloc(all->list, room * sizeof(*list));
+    if (!list)
+        return err_set(err, ERR_NOMEM, 0, "no memory for %zu guests", room);
+    all->list = list;
+    all->room = room;
+    return 0;
+}
+
+/* --- records read at start --- */
+
+static int read_record(void *ctx, const void *key, size_t key_len, const void *value, size_t len,
+                       struct err *err)
+{
+    struct guests *all = ctx;
+    struct orphan *o = malloc(sizeof(*o) + len);
+
+    if (!o || !(o->id = strndup(key, key_len))) {
+        free(o);
+        return err_set(err, ERR_NOMEM, 0, "no memory for a record");
+    }
+    o->len = len;
+    memcpy(o->value, value, len);
+    o->next = all->records;
+    all->records = o;
+    return 0;
+}
+
+static void orphan_free(struct orphan *o)
+{
+    free(o->id);
+    free(o);
+}
+
+static void apply_record(struct guest *g)
+{
+    struct orphan **at = &g->all->records, *o;
+    struct err err = {0};
+
+    while ((o = *at) && strcmp(o->id, g->id) != 0)
+        at = &o->next;
+    if (!o)
+        return;
+    *at = o->next;
+    if (guest_record_apply(g, o->value, o->len, &err) < 0) {
+        log_line(LOG_ERROR, g->id, "%s; fresh start, all keys due", err.msg);
+        snprintf(g->last_error, sizeof(g->last_error), "%s", err.msg);
+    }
+    orphan_free(o);
+    g->verify = g->snapshot && !g->all->opts.same_boot;
+    if (g->snapshot)
+        guest_step(g, GE_RESUME);
+}
+
+int guests_add(struct guest **out, struct guests *all, struct guest_spec *spec,
+               const uint8_t module_digest[32], struct err *err)
+{
+    struct guest *g = NULL;
+
+    if (make_room(all, err) < 0) {
+        guest_spec_free(spec);
+        return -1;
+    }
+    if (guest_make(&g, all, spec, module_digest, err) < 0)
+        return -1;
+    if (guests_find(all, g->id)) {
+        err_set(err, ERR_EXISTS, 0, "guest %s is there already", g->id);
+        guest_free(g);
+        return -1;
+    }
+    all->index[index_at(all, g->id)] = g;
+    all->list[all->n++] = g;
+    apply_record(g);
+    if (out)
+        *out = g;
+    return 0;
+}
+
+/* --- holding back, changes --- */
+
+void guest_hold(struct guest *g)
+{
+    g->hold++;
+}
+
+void guest_release(struct guest *g)
+{
+    assert(g->hold > 0);
+    g->hold--;
+    if (g->hold == 0)
+        guest_kick(g);
+}
+
+void guest_image_ready(struct guest *g, struct image *image)
+{
+    g->image = image;
+    guest_release(g);
+}
+
+void guest_reject(struct guest *g, const struct err *err)
+{
+    g->rejected = *err;
+    log_line(LOG_ERROR, g->id, "cannot be deployed: %s", err->msg);
+}
+
+void guest_changed(struct guest *g, uint16_t trigger, const char *key, uint64_t seq)
+{
+    const struct clock *clock = &g->all->opts.clock;
+    struct err err = {0};
+
+    if (g->behind)
+        return; /* all that came since is looked up when there is room again */
+    if (mailbox_put(&g->mailbox, trigger, key, seq, clock->mono_ns(clock->ctx), &err) < 0) {
+        g->behind = true;
+        log_line(LOG_WARN, g->id, "%s: its changes wait until there is room", err.msg);
+        return;
+    }
+    if (seq > g->progress[trigger].seen)
+        g->progress[trigger].seen = seq;
+    guest_kick(g);
+}
+
+void guest_all_due(struct guest *g)
+{
+    const struct trigger *trigger = g->all->opts.watch;
+
+    for (uint16_t t = 0; t < g->spec->nwatches; t++) {
+        g->progress[t].seen = 0;
+        trigger->due_since(trigger->ctx, g, t, 0);
+    }
+}
+
+void guest_sleep_now(struct guest *g)
+{
+    g->sleep_now = guest_sleeps(g);
+    if (g->sleep_now && g->state == G_IDLE)
+        guest_step(g, GE_SLEEP);
+}
+
+/* --- workers --- */
+
+size_t guests_pick_worker(const struct guests *all)
+{
+    size_t best = 0;
+
+    for (size_t i = 1; i < all->nworkers; i++)
+        if (all->running[i] < all->running[best])
+            best = i;
+    return best;
+}
+
+static void tick(struct timer *t)
+{
+    struct guests *all = container_of(t, struct guests, tick);
+
+    engine_tick(all->opts.engine);
+    for (size_t i = 0; i < all->nworkers; i++) {
+        if (all->running[i]) {
+            guests_tick_arm(all);
+            return;
+        }
+    }
+}
+
+void guests_tick_arm(struct guests *all)
+{
+    struct err err;
+
+    if (all->tick.at)
+        return;
+    all->tick.fire = tick;
+    if (loop_timer_set(all->opts.loop, &all->tick, clock_now_ns() + TICK_NS, &err) < 0)
+        log_error("tick: %s", err.msg);
+}
+
+/* An awake comes back, from a worker or an I/O thread. */
+static void came_back(struct msg *m)
+{
+    static const enum guest_event events[] = {
+        [OUT_DONE] = GE_DONE,       [OUT_TRAPPED] = GE_TRAP, [OUT_CORRUPT] = GE_CORRUPT,
+        [OUT_NO_ROOM] = GE_NO_ROOM, [OUT_SAVED] = GE_SAVED,  [OUT_ABANDONED] = GE_KEPT,
+        [OUT_UNSAVED] = GE_KEPT,
+    };
+    struct awake *a = container_of(m, struct awake, msg);
+
+    guest_step(a->guest, events[a->outcome]);
+}
+
+/* --- the registry --- */
+
+static int start_threads(struct guests *all, struct err *err)
+{
+    struct iopool_env io = {.loop = all->opts.loop, .arena = all->opts.arena, .back = came_back};
+    struct worker_env env = {.loop = all->opts.loop,
+                             .engine = all->opts.engine,
+                             .arena = all->opts.arena,
+                             .back = came_back};
+
+    if (iopool_start(&all->io, &io, all->opts.io_threads, err) < 0)
+        return -1;
+    env.io = all->io;
+    for (; all->nworkers < all->opts.workers && all->nworkers < WORKERS_MAX; all->nworkers++)
+        if (worker_start(&all->workers[all->nworkers], &env, err) < 0)
+            return -1;
+    return 0;
+}
+
+int guests_new(struct guests **out, const struct guests_opts *opts, struct err *err)
+{
+    struct guests *all = calloc(1, sizeof(*all));
+
+    if (!all)
+        return err_set(err, ERR_NOMEM, 0, "no memory for the guests");
+    all->opts = *opts;
+    if (db_scan(opts->db, "guest", read_record, all, err) < 0 || start_threads(all, err) < 0) {
+        guests_free(all);
+        return -1;
+    }
+    *out = all;
+    return 0;
+}
+
+void guests_free(struct guests *all)
+{
+    if (!all)
+        return;
+    loop_timer_clear(all->opts.loop, &all->tick);
+    for (size_t i = 0; i < all->nworkers; i++)
+        worker_stop(all->workers[i]);
+    iopool_stop(all->io);
+    for (size_t i = 0; i < all->n; i++) {
+        loop_timer_clear(all->opts.loop, &all->list[i]->timer);
+        guest_free(all->list[i]);
+    }
+    for (struct orphan *o = all->records, *next; o; o = next) {
+        next = o->next;
+        orphan_free(o);
+    }
+    free(all->list);
+    free(all->index);
+    free(all);
+}
+
+const struct guests_stats *guests_stats(struct guests *all)
+{
+    struct guests_stats *st = &all->stats;
+
+    memset(st->by_state, 0, sizeof(st->by_state));
+    st->guests = all->n;
+    for (size_t i = 0; i < all->n; i++)
+        st->by_state[all->list[i]->state]++;
+    return st;
+}
+
+void guests_stats_reset(struct guests *all)
+{
+    memset(&all->stats, 0, sizeof(all->stats));
+}
+
+static void report_if_drained(struct guests *all)
+{
+    if (!all->draining || all->drained)
+        return;
+    for (size_t i = 0; i < all->n; i++)
+        if (all->list[i]->state != G_GONE)
+            return;
+    all->drained = true;
+    all->opts.drained(all->opts.ctx);
+}
+
+void guests_note_gone(struct guests *all)
+{
+    all->gone++;
+    if (all->gone == all->n)
+        report_if_drained(all);
+}
+
+void guests_drain(struct guests *all)
+{
+    if (all->draining)
+        return;
+    all->draining = true;
+    for (size_t i = 0; i < all->n; i++)
+        guest_step(all->list[i], GE_STOP);
+    report_if_drained(all);
+}

@@ -1,0 +1,220 @@
+/* A guest's life: its record, its mailbox, its states; and the registry of all of them.
+ *
+ * Loop thread, except where said. Triggers put keys into a guest's mailbox (guest_changed); the
+ * state machine (guest/machine.c) wakes it, hands one key after the other to its worker, lets it
+ * sleep, and keeps its record in the database. Nothing here knows what kinds of triggers and
+ * capabilities exist.
+ */
+#ifndef ROOST_GUEST_GUEST_H
+#define ROOST_GUEST_GUEST_H
+
+#include "base/clock.h"
+#include "base/db.h"
+#include "base/hist.h"
+#include "base/log.h"
+#include "base/loop.h"
+#include "guest/awake.h"
+#include "guest/mailbox.h"
+#include "guest/spec.h"
+
+/* The states; the table of what leads where is in guest/machine.c and docs/architecture.md. */
+enum guest_state {
+    G_COLD = 1, /* no instance, nothing saved: the next event starts it afresh */
+    G_ASLEEP,   /* no instance, a snapshot */
+    G_RUNNING,  /* with a worker */
+    G_IDLE,     /* an instance, nothing to do */
+    G_SAVING,   /* with an I/O thread */
+    G_FAILED,   /* trapped: starts afresh after its back-off */
+    G_STOPPING, /* the daemon drains */
+    G_GONE,     /* saved or dropped, for good */
+    GUEST_STATES
+};
+
+enum guest_event {
+    GE_NONE,    /* no event: nothing was posted */
+    GE_WAKE,    /* a key is due */
+    GE_DONE,    /* the handler returned */
+    GE_TRAP,    /* it trapped, or a limit cut it */
+    GE_CORRUPT, /* its snapshot was refused */
+    GE_NO_ROOM, /* it could not be made awake for want of memory */
+    GE_SLEEP,   /* idle for long enough, or on demand */
+    GE_SAVED,   /* asleep, the instance gone */
+    GE_KEPT,    /* not saved: the instance is still there */
+    GE_RETRY,   /* the back-off is over, nothing is saved */
+    GE_REVIVE,  /* the back-off is over, its snapshot is still good */
+    GE_RESUME,  /* at start: its record has a snapshot */
+    GE_STOP,    /* the daemon drains */
+    GUEST_EVENTS
+};
+
+/* What one trigger of one guest has seen: all changes up to `seen` are in the mailbox or handled.
+ */
+struct progress {
+    uint64_t seen;
+    uint64_t spec_hash; /* of the trigger's manifest: another one starts from 0 */
+};
+
+/* A kind of trigger, seen from the guest: implemented under trigger/. */
+struct trigger {
+    void *ctx;
+    /* What the key's event is now: type, source, uid, body. */
+    int (*fill)(void *ctx, const struct guest *g, uint16_t trigger, const char *key,
+                struct event *ev, struct err *err);
+    /* Puts all keys that changed after `seen` into the mailbox (by guest_changed). */
+    void (*due_since)(void *ctx, struct guest *g, uint16_t trigger, uint64_t seen);
+};
+
+struct sub; /* one trigger of one guest, in the eyes of trigger/ */
+
+struct guest_counts {
+    uint64_t wakes, fresh_starts, sleeps, abandoned, events, failures, traps, calls;
+};
+
+/* A token bucket for its log; whoever owns the awake owns this. */
+struct log_bucket {
+    uint64_t last_ns, tokens_milli, dropped;
+};
+
+struct guest {
+    struct guests *all;
+    struct guest_spec *spec;
+    char *id; /* "namespace/name" */
+    enum guest_state state;
+    enum guest_event posted; /* by an action, to be handled after it */
+    bool stepping;
+    unsigned hold; /* what must be there before it may run: its image, each trigger */
+    bool behind;   /* the mailbox was full: what came since must be looked up again */
+    bool sleep_now, stop_saved;
+    struct image *image;
+    struct err rejected; /* why it can't be deployed; code ERR_NONE: it is */
+    struct mailbox *mailbox;
+    struct timer timer; /* the next thing due: a key, the sleep, the end of a back-off */
+    struct awake *awake;
+    struct snapshot *snapshot;
+    bool verify; /* the machine went down since it was written */
+    uint8_t uid[16], identity[32], module_digest[32];
+    uint64_t generation;
+    struct progress *progress; /* spec->nwatches of them */
+    struct sub **subs;         /* the trigger's own, as many; the array is the guest's to free */
+    uint32_t crashes;          /* in a row */
+    uint64_t idle_since_ns, retry_ns, save_delay_ns;
+    struct guest_counts counts;
+    struct log_bucket log;
+    char last_error[ERR_MSG_MAX];
+    int64_t created_wall_ms, last_error_wall_ms;
+    const char **args, **env; /* as WASI gives them; NULL-terminated arrays over spec's texts */
+    char **env_texts;
+    size_t nargs, nenv;
+};
+
+struct guests_opts {
+    struct loop *loop;
+    struct clock clock;
+    struct engine *engine;
+    struct arena *arena;
+    struct db *db;
+    const struct capabilities *capabilities;
+    const struct trigger *watch; /* the trigger kind of spec->watches */
+    size_t workers, io_threads;
+    bool same_boot;             /* the snapshots' pages are as they were written */
+    void (*drained)(void *ctx); /* after guests_drain: all are gone */
+    void *ctx;
+    /* What happened to a guest, after its state changed; NULL: nobody wants to know. For tests and
+     * benchmarks; must not change the guest. */
+    void (*observe)(void *ctx, const struct guest *g, enum guest_event ev);
+};
+
+struct guests_stats {
+    size_t guests, by_state[GUEST_STATES];
+    struct guest_counts counts;
+    struct hist wake; /* put into the mailbox of a sleeping guest until its handler has returned */
+    struct hist worker; /* from the worker's pick-up on */
+    struct hist sleep;  /* from the decision until the instance is dropped */
+    struct hist event;  /* put until returned, of guests that were awake */
+    struct hist host;   /* sleeping guest: put until its first call was made */
+};
+
+struct guests;
+
+int guests_new(struct guests **out, const struct guests_opts *opts, struct err *err) ERR_CHECK;
+/* All must be gone (guests_drain). NULL is fine. */
+void guests_free(struct guests *all);
+/* Adds a guest (takes spec); its record, if the database has one, gives it its memory and progress.
+ * It is held (hold = 1) until guest_image_ready. ERR_EXISTS, ERR_LIMIT (GUESTS_MAX). */
+int guests_add(struct guest **out, struct guests *all, struct guest_spec *spec,
+               const uint8_t module_digest[32], struct err *err) ERR_CHECK;
+struct guest *guests_find(const struct guests *all, const char *id);
+/* In the order they were added; NULL ends. */
+struct guest *guests_at(const struct guests *all, size_t i);
+/* Borrowed, current. */
+const struct guests_stats *guests_stats(struct guests *all);
+/* No event is begun any more; all guests are saved; then opts.drained is called. */
+void guests_drain(struct guests *all);
+/* Forgets counts and histograms: a benchmark's next phase begins. */
+void guests_stats_reset(struct guests *all);
+
+/* The image is there (taken); or it never will be (err). Ends the hold of guests_add. */
+void guest_image_ready(struct guest *g, struct image *image);
+void guest_reject(struct guest *g, const struct err *err);
+void guest_hold(struct guest *g);
+void guest_release(struct guest *g);
+/* A trigger: the key changed, with that number; numbers of one trigger only grow. */
+void guest_changed(struct guest *g, uint16_t trigger, const char *key, uint64_t seq);
+/* Everything the trigger knows of is due: after a fresh start that lost what was handled. */
+void guest_all_due(struct guest *g);
+/* Sleep or wake at once, whatever sleep.after says. */
+void guest_sleep_now(struct guest *g);
+const char *guest_state_name(enum guest_state s);
+/* Whether mode and module allow it to sleep. */
+bool guest_sleeps(const struct guest *g);
+/* The lowest number that a trigger's guest still needs; for tombstones. */
+uint64_t guest_seen(const struct guest *g, uint16_t trigger);
+
+/* --- machine.c --- */
+void guest_step(struct guest *g, enum guest_event ev);
+/* Wakes it if a key is due and it may run; else sets its timer. */
+void guest_kick(struct guest *g);
+/* For the test of the table: the next state, 0 where the event is a bug. */
+enum guest_state guest_next_state(enum guest_state from, enum guest_event ev);
+
+/* --- record.c --- */
+/* Queues the guest's record for the database; dropped slots are released once it is on disk. */
+void guest_record_put(struct guest *g, const struct slot *dropped, size_t ndropped);
+/* Applies a record to a new guest: ERR_CORRUPT with what is wrong, nothing applied. */
+int guest_record_apply(struct guest *g, const uint8_t *data, size_t len, struct err *err) ERR_CHECK;
+
+/* --- any thread that owns the awake --- */
+struct image *guest_image(const struct guest *g);
+uint64_t guest_time_max(const struct guest *g);
+uint32_t guest_calls_max(const struct guest *g);
+void guest_instance_opts(struct awake *a, struct instance_opts *opts);
+void guest_call_owner(struct awake *a, struct call_owner *owner);
+/* All attributes of the event as "name: value\n" lines; returns their length. */
+size_t guest_event_lines(const struct awake *a, char *out, size_t cap);
+void guest_log(struct awake *a, enum log_level level, const char *text, size_t len);
+
+/* --- shared by the files of guest/ --- */
+struct guests {
+    struct guests_opts opts;
+    struct worker *workers[WORKERS_MAX];
+    size_t running[WORKERS_MAX]; /* guests with an event in hand, by worker */
+    size_t nworkers;
+    struct iopool *io;
+    struct guest **list;
+    size_t n, room;
+    struct guest **index; /* open addressing by id */
+    size_t index_room;
+    struct orphan *records; /* read at start, not yet claimed */
+    struct guests_stats stats;
+    struct timer tick;
+    bool draining, drained;
+    size_t gone;
+    uint64_t event_ids;
+};
+
+void guests_note_gone(struct guests *all);
+/* A guest runs on a worker: ticks are needed. */
+void guests_tick_arm(struct guests *all);
+size_t guests_pick_worker(const struct guests *all);
+
+#endif

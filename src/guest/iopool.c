@@ -1,0 +1,159 @@
+/* See iopool.h. One queue, several threads; each takes one job at a time. */
+#include "guest/iopool.h"
+
+#include "base/clock.h"
+#include "base/limits.h"
+#include "guest/worker.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+struct iopool {
+    struct iopool_env env;
+    pthread_mutex_t lock;
+    pthread_cond_t ready;
+    struct msg *first, **last;
+    bool stopping;
+    size_t n;
+    pthread_t threads[IO_THREADS_MAX];
+};
+
+static _Thread_local struct iopool *self;
+
+static void put(struct iopool *io, struct msg *m)
+{
+    m->next = NULL;
+    pthread_mutex_lock(&io->lock);
+    *io->last = m;
+    io->last = &m->next;
+    pthread_mutex_unlock(&io->lock);
+    pthread_cond_signal(&io->ready);
+}
+
+static void back_to_loop(struct awake *a, enum outcome outcome)
+{
+    a->outcome = outcome;
+    a->msg.run = self->env.back;
+    loop_post(self->env.loop, &a->msg);
+}
+
+static void drop_instance(struct awake *a)
+{
+    instance_free(a->inst);
+    a->inst = NULL;
+}
+
+static void save(struct msg *m)
+{
+    struct awake *a = container_of(m, struct awake, msg);
+
+    a->err.code = ERR_NONE;
+    a->saved = NULL;
+    a->ndropped = 0;
+    if (!a->drop_only &&
+        instance_save(&a->saved, a->dropped, &a->ndropped, a->inst, self->env.arena, a->from,
+                      &a->save_as, &a->abandon, &a->err) < 0) {
+        back_to_loop(a, a->err.code == ERR_AGAIN ? OUT_ABANDONED : OUT_UNSAVED);
+        return;
+    }
+    drop_instance(a);
+    a->slept_ns = clock_now_ns();
+    back_to_loop(a, OUT_SAVED);
+}
+
+void iopool_save(struct iopool *io, struct awake *a)
+{
+    atomic_store(&a->abandon, false);
+    a->decided_ns = clock_now_ns();
+    a->msg.run = save;
+    put(io, &a->msg);
+}
+
+static void fetch(struct msg *m)
+{
+    struct awake *a = container_of(m, struct awake, msg);
+    int rc = a->verify ? snapshot_check_pages(a->from, self->env.arena, &a->err)
+                       : snapshot_fetch(a->from, self->env.arena, &a->err);
+
+    if (rc < 0) {
+        a->done_ns = clock_now_ns();
+        back_to_loop(a, a->err.code == ERR_CORRUPT || a->err.code == ERR_IO ? OUT_CORRUPT
+                                                                            : OUT_NO_ROOM);
+        return;
+    }
+    a->fetched = true;
+    worker_run(a->worker, a);
+}
+
+void iopool_fetch(struct iopool *io, struct awake *a)
+{
+    a->msg.run = fetch;
+    put(io, &a->msg);
+}
+
+static void *io_main(void *arg)
+{
+    struct iopool *io = arg;
+
+    self = io;
+    pthread_mutex_lock(&io->lock);
+    for (;;) {
+        struct msg *m = io->first;
+
+        if (!m && io->stopping)
+            break;
+        if (!m) {
+            pthread_cond_wait(&io->ready, &io->lock);
+            continue;
+        }
+        io->first = m->next;
+        if (!io->first)
+            io->last = &io->first;
+        pthread_mutex_unlock(&io->lock);
+        m->run(m);
+        pthread_mutex_lock(&io->lock);
+    }
+    pthread_mutex_unlock(&io->lock);
+    return NULL;
+}
+
+int iopool_start(struct iopool **out, const struct iopool_env *env, size_t threads, struct err *err)
+{
+    struct iopool *io = calloc(1, sizeof(*io));
+    int rc = 0;
+
+    if (!io)
+        return err_set(err, ERR_NOMEM, 0, "no memory for the I/O threads");
+    io->env = *env;
+    io->last = &io->first;
+    pthread_mutex_init(&io->lock, NULL);
+    pthread_cond_init(&io->ready, NULL);
+    for (; io->n < threads && io->n < IO_THREADS_MAX; io->n++) {
+        rc = pthread_create(&io->threads[io->n], NULL, io_main, io);
+        if (rc)
+            break;
+        pthread_setname_np(io->threads[io->n], "roost-io");
+    }
+    if (rc) {
+        iopool_stop(io);
+        return err_set(err, ERR_NOMEM, rc, "I/O thread");
+    }
+    *out = io;
+    return 0;
+}
+
+void iopool_stop(struct iopool *io)
+{
+    if (!io)
+        return;
+    pthread_mutex_lock(&io->lock);
+    io->stopping = true;
+    pthread_mutex_unlock(&io->lock);
+    pthread_cond_broadcast(&io->ready);
+    for (size_t i = 0; i < io->n; i++)
+        pthread_join(io->threads[i], NULL);
+    assert(!io->first);
+    pthread_cond_destroy(&io->ready);
+    pthread_mutex_destroy(&io->lock);
+    free(io);
+}

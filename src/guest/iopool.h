@@ -1,0 +1,31 @@
+/* I/O threads: what may block on the disk, or takes long to unmap.
+ *
+ * Saving an idle guest and dropping its instance; bringing a snapshot into the page cache before a
+ * worker takes it; checking a snapshot's pages after the machine went down; dropping instances.
+ */
+#ifndef ROOST_GUEST_IOPOOL_H
+#define ROOST_GUEST_IOPOOL_H
+
+#include "guest/awake.h"
+
+struct iopool;
+
+struct iopool_env {
+    struct loop *loop;
+    struct arena *arena;
+    void (*back)(struct msg *m); /* runs on the loop when a save is over */
+};
+
+int iopool_start(struct iopool **out, const struct iopool_env *env, size_t threads, struct err *err)
+    ERR_CHECK;
+/* Finishes what was given to it. NULL is fine. */
+void iopool_stop(struct iopool *io);
+
+/* Loop: save the guest (a->save_as, a->from) and drop its instance, or only drop it (a->drop_only);
+ * it comes back to the loop with OUT_SAVED, OUT_ABANDONED or OUT_UNSAVED. */
+void iopool_save(struct iopool *io, struct awake *a);
+/* Any thread: bring its snapshot in (and check its pages where a->verify), then give it to its
+ * worker again; where that fails, back to the loop with OUT_CORRUPT or OUT_NO_ROOM. */
+void iopool_fetch(struct iopool *io, struct awake *a);
+
+#endif

@@ -1,0 +1,553 @@
+/* The states of a guest, as one table with one setter.
+ *
+ * A row is a state, a column an event; a cell says the next state and what to do. Actions may post
+ * another event (post), which is handled after they return; they never call guest_step. An empty
+ * cell is a mistake of ours and stops the program. Whether there is anything to do is asked in
+ * actions, not in the table: `rest` posts WAKE if the mailbox has a key that is due.
+ */
+#include "base/limits.h"
+#include "guest/guest.h"
+#include "guest/iopool.h"
+#include "guest/worker.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static void post(struct guest *g, enum guest_event ev)
+{
+    assert(g->posted == GE_NONE);
+    g->posted = ev;
+}
+
+static uint64_t now_of(const struct guest *g)
+{
+    return g->all->opts.clock.mono_ns(g->all->opts.clock.ctx);
+}
+
+static bool key_due(const struct guest *g, uint64_t now)
+{
+    uint64_t due = mailbox_next_due(g->mailbox);
+
+    return due && due <= now;
+}
+
+static void note_error(struct guest *g, const char *text)
+{
+    snprintf(g->last_error, sizeof(g->last_error), "%s", text);
+    g->last_error_wall_ms = g->all->opts.clock.wall_ms(g->all->opts.clock.ctx);
+}
+
+/* --- the timer: one for each guest, for whatever is next in its state --- */
+
+static void timer_fired(struct timer *t)
+{
+    struct guest *g = container_of(t, struct guest, timer);
+    uint64_t now = now_of(g);
+
+    if (g->state == G_FAILED) {
+        if (g->retry_ns <= now)
+            guest_step(g, g->snapshot ? GE_REVIVE : GE_RETRY);
+        else
+            guest_kick(g);
+        return;
+    }
+    if (g->state == G_IDLE && !key_due(g, now) && guest_sleeps(g) &&
+        g->idle_since_ns + g->spec->sleep_after_ns + g->save_delay_ns <= now) {
+        guest_step(g, GE_SLEEP);
+        return;
+    }
+    guest_kick(g);
+}
+
+static uint64_t earlier(uint64_t a, uint64_t b)
+{
+    if (a == 0 || b == 0)
+        return a | b;
+    return a < b ? a : b;
+}
+
+static void arm(struct guest *g)
+{
+    uint64_t due = g->hold ? 0 : mailbox_next_due(g->mailbox);
+
+    if (g->state == G_FAILED)
+        due = g->retry_ns;
+    else if (g->state == G_IDLE && guest_sleeps(g))
+        due = earlier(due, g->idle_since_ns + g->spec->sleep_after_ns + g->save_delay_ns);
+    else if (g->state != G_COLD && g->state != G_ASLEEP && g->state != G_IDLE)
+        due = 0;
+    if (due == 0) {
+        loop_timer_clear(g->all->opts.loop, &g->timer);
+        return;
+    }
+    g->timer.fire = timer_fired;
+    if (loop_timer_set(g->all->opts.loop, &g->timer, due, NULL) < 0)
+        log_line(LOG_ERROR, g->id, "no memory for its timer: it sleeps until its next event");
+}
+
+/* --- actions --- */
+
+static bool awake_make(struct guest *g)
+{
+    if (g->awake)
+        return true;
+    g->awake = calloc(1, sizeof(*g->awake));
+    if (!g->awake)
+        return false;
+    g->awake->guest = g;
+    g->awake->guests = g->all;
+    atomic_init(&g->awake->abandon, false);
+    g->awake->from = g->snapshot;
+    g->awake->verify = g->verify && g->snapshot;
+    return true;
+}
+
+static void awake_drop(struct guest *g)
+{
+    if (!g->awake)
+        return;
+    assert(!g->awake->inst);
+    event_clear(&g->awake->ev);
+    free(g->awake->dropped);
+    free(g->awake);
+    g->awake = NULL;
+}
+
+static int fill_event(struct guest *g, struct awake *a, const struct mail *mail, uint64_t now)
+{
+    const struct trigger *trigger = g->all->opts.watch;
+    const struct clock *clock = &g->all->opts.clock;
+
+    a->ev.key = strdup(mail->key);
+    if (!a->ev.key)
+        return err_set(&a->err, ERR_NOMEM, 0, "no memory for an event");
+    a->ev.trigger = mail->trigger;
+    a->ev.failures = mail->failures;
+    a->ev.seq = mail->seq;
+    a->ev.id = ++g->all->event_ids;
+    a->ev.due_wall_ms = clock->wall_ms(clock->ctx) - (int64_t)((now - mail->put_ns) / NS_PER_MS);
+    a->put_ns = mail->put_ns;
+    return trigger->fill(trigger->ctx, g, mail->trigger, mail->key, &a->ev, &a->err);
+}
+
+/* Takes the next key and gives it to a worker: the guest's own if it is awake, else the least
+ * loaded. */
+static void dispatch(struct guest *g)
+{
+    uint64_t now = now_of(g);
+    struct mail mail;
+    struct awake *a;
+
+    if (!awake_make(g) || !mailbox_take(&g->mailbox, now, &mail)) {
+        post(g, g->awake && g->awake->inst ? GE_KEPT : GE_NO_ROOM);
+        return;
+    }
+    a = g->awake;
+    if (fill_event(g, a, &mail, now) < 0) {
+        event_clear(&a->ev);
+        mailbox_untake(&g->mailbox, now);
+        post(g, a->inst ? GE_KEPT : GE_NO_ROOM);
+        return;
+    }
+    loop_timer_clear(g->all->opts.loop, &g->timer);
+    if (!a->inst)
+        a->worker_at = guests_pick_worker(g->all);
+    g->all->running[a->worker_at]++;
+    a->picked_ns = 0;
+    worker_run(g->all->workers[a->worker_at], a);
+    guests_tick_arm(g->all);
+}
+
+/* The worker gave it back: what all ends have in common. */
+static void event_over(struct guest *g)
+{
+    struct guests *all = g->all;
+
+    all->running[g->awake->worker_at]--;
+    event_clear(&g->awake->ev);
+}
+
+static void note_latency(struct guest *g)
+{
+    struct guests_stats *st = &g->all->stats;
+    const struct awake *a = g->awake;
+
+    if (a->woke || a->fresh) {
+        hist_add(&st->wake, a->done_ns - a->put_ns);
+        hist_add(&st->worker, a->done_ns - a->picked_ns);
+    } else {
+        hist_add(&st->event, a->done_ns - a->put_ns);
+    }
+    if (a->woke) {
+        g->counts.wakes++;
+        st->counts.wakes++;
+    }
+    if (a->fresh) {
+        g->counts.fresh_starts++;
+        st->counts.fresh_starts++;
+    }
+    g->counts.events++;
+    st->counts.events++;
+}
+
+static void look_again(struct guest *g)
+{
+    const struct trigger *trigger = g->all->opts.watch;
+
+    if (!g->behind || mailbox_len(g->mailbox) > MAILBOX_KEYS_MAX / 2)
+        return;
+    g->behind = false;
+    for (uint16_t t = 0; t < g->spec->nwatches; t++)
+        trigger->due_since(trigger->ctx, g, t, g->progress[t].seen);
+}
+
+static void rest(struct guest *g)
+{
+    uint64_t now = now_of(g);
+
+    g->idle_since_ns = now;
+    look_again(g);
+    if (g->hold == 0 && !g->all->draining && key_due(g, now))
+        post(g, GE_WAKE);
+    else if (g->sleep_now || (guest_sleeps(g) && g->spec->sleep_after_ns + g->save_delay_ns == 0))
+        post(g, GE_SLEEP);
+    else
+        arm(g);
+}
+
+static void event_failed(struct guest *g)
+{
+    const struct answer *answer = &g->awake->answer;
+    char text[EVENT_ERROR_MAX + 64];
+    uint64_t delay = mailbox_failed(&g->mailbox, now_of(g));
+
+    if (answer->error[0])
+        snprintf(text, sizeof(text), "%s", answer->error);
+    else
+        snprintf(text, sizeof(text), "handle returned %d", g->awake->result);
+    log_line(LOG_WARN, g->id, "event of %s failed: %s (again in %llu ms)", g->awake->ev.key, text,
+             (unsigned long long)(delay / NS_PER_MS));
+    note_error(g, text);
+    g->counts.failures++;
+    g->all->stats.counts.failures++;
+}
+
+static void handled(struct guest *g)
+{
+    struct awake *a = g->awake;
+
+    note_latency(g);
+    g->crashes = 0;
+    g->verify = false;
+    a->verify = false;
+    if (a->result == 0)
+        mailbox_done(&g->mailbox, now_of(g), a->answer.requeue_after_ms * NS_PER_MS);
+    else
+        event_failed(g);
+    event_over(g);
+    rest(g);
+}
+
+/* The snapshot is of no use any more: its space is free once a record without it is on disk. */
+static void snapshot_forget(struct guest *g)
+{
+    struct snapshot *old = g->snapshot;
+
+    g->snapshot = NULL;
+    g->verify = false;
+    if (g->awake)
+        g->awake->from = NULL;
+    guest_record_put(g, old ? snapshot_slots(old) : NULL, old ? old->nslots : 0);
+    snapshot_free(old);
+}
+
+static uint64_t crash_delay(struct guest *g)
+{
+    uint64_t delay = CRASH_BACKOFF_MIN_NS;
+
+    for (uint32_t i = 0; i < g->crashes && delay < CRASH_BACKOFF_MAX_NS; i++)
+        delay *= 2;
+    g->crashes++;
+    return delay < CRASH_BACKOFF_MAX_NS ? delay : CRASH_BACKOFF_MAX_NS;
+}
+
+static void trapped(struct guest *g)
+{
+    uint64_t delay = crash_delay(g), now = now_of(g);
+
+    note_latency(g);
+    log_line(LOG_ERROR, g->id, "event of %s: %s; fresh start in %llu ms", g->awake->ev.key,
+             g->awake->err.msg, (unsigned long long)(delay / NS_PER_MS));
+    note_error(g, g->awake->err.msg);
+    g->counts.traps++;
+    g->all->stats.counts.traps++;
+    mailbox_failed(&g->mailbox, now);
+    event_over(g);
+    snapshot_forget(g);
+    awake_drop(g);
+    g->retry_ns = now + delay;
+    if (g->spec->on_fresh_start == FRESH_ALL)
+        guest_all_due(g);
+    arm(g);
+}
+
+static void no_room(struct guest *g)
+{
+    uint64_t now = now_of(g);
+
+    if (g->awake && g->awake->ev.key) { /* it was with a worker */
+        log_line(LOG_WARN, g->id, "could not be made awake: %s; again in %llu ms",
+                 g->awake->err.msg, CRASH_BACKOFF_MIN_NS * 10 / NS_PER_MS);
+        note_error(g, g->awake->err.msg);
+        mailbox_untake(&g->mailbox, now);
+        event_over(g);
+    }
+    awake_drop(g);
+    g->retry_ns = now + CRASH_BACKOFF_MIN_NS * 10;
+    arm(g);
+}
+
+/* The same while it was awake: it stays so, with what it has in memory. */
+static void no_room_awake(struct guest *g)
+{
+    log_line(LOG_WARN, g->id, "no memory for its next event; again soon");
+    g->idle_since_ns = now_of(g);
+    arm(g);
+}
+
+/* A damaged or missing snapshot: nothing that it had handled can be relied on. */
+static void corrupt(struct guest *g)
+{
+    uint64_t now = now_of(g);
+
+    log_line(LOG_ERROR, g->id, "its snapshot cannot be used: %s; fresh start, all keys due",
+             g->awake->err.msg);
+    note_error(g, g->awake->err.msg);
+    mailbox_untake(&g->mailbox, now);
+    event_over(g);
+    snapshot_forget(g);
+    awake_drop(g);
+    guest_all_due(g);
+    if (!g->all->draining && g->hold == 0 && key_due(g, now_of(g)))
+        post(g, GE_WAKE);
+    else
+        arm(g);
+}
+
+static void save(struct guest *g)
+{
+    struct awake *a = g->awake;
+
+    loop_timer_clear(g->all->opts.loop, &g->timer);
+    g->sleep_now = false;
+    if (!a->dropped)
+        a->dropped = calloc(SNAPSHOT_SLOTS_MAX, sizeof(*a->dropped));
+    a->drop_only = g->spec->sleep_mode != SLEEP_AUTO || !a->dropped;
+    memcpy(a->save_as.uid, g->uid, sizeof(g->uid));
+    memcpy(a->save_as.module, g->identity, sizeof(g->identity));
+    a->save_as.generation = g->generation + 1;
+    iopool_save(g->all->io, a);
+}
+
+static void abandon(struct guest *g)
+{
+    atomic_store_explicit(&g->awake->abandon, true, memory_order_relaxed);
+}
+
+/* The record is switched: from here on the guest is what was saved. */
+static void switch_record(struct guest *g)
+{
+    struct awake *a = g->awake;
+    struct snapshot *old = g->snapshot;
+
+    g->counts.sleeps++;
+    g->all->stats.counts.sleeps++;
+    hist_add(&g->all->stats.sleep, a->slept_ns - a->decided_ns);
+    g->save_delay_ns = 0;
+    if (a->saved) {
+        g->snapshot = a->saved;
+        g->generation = a->save_as.generation;
+        a->saved = NULL;
+        guest_record_put(g, a->dropped, a->ndropped);
+        snapshot_free(old);
+    }
+    awake_drop(g);
+}
+
+static void slept(struct guest *g)
+{
+    switch_record(g);
+    if (g->hold == 0 && !g->all->draining && key_due(g, now_of(g)))
+        post(g, GE_WAKE);
+    else
+        arm(g);
+}
+
+static void kept(struct guest *g)
+{
+    if (g->awake->outcome == OUT_ABANDONED) {
+        g->counts.abandoned++;
+        g->all->stats.counts.abandoned++;
+    } else {
+        g->save_delay_ns = g->save_delay_ns ? g->save_delay_ns * 2 : SAVE_RETRY_MIN_NS;
+        if (g->save_delay_ns > SAVE_RETRY_MAX_NS)
+            g->save_delay_ns = SAVE_RETRY_MAX_NS;
+        log_line(LOG_ERROR, g->id, "could not be put to sleep: %s; stays awake, again in %llu ms",
+                 g->awake->err.msg, (unsigned long long)(g->save_delay_ns / NS_PER_MS));
+        note_error(g, g->awake->err.msg);
+    }
+    rest(g);
+}
+
+static void retry(struct guest *g)
+{
+    g->retry_ns = 0;
+    if (!g->all->draining && g->hold == 0 && key_due(g, now_of(g)))
+        post(g, GE_WAKE);
+    else
+        arm(g);
+}
+
+/* --- draining --- */
+
+static void gone(struct guest *g)
+{
+    loop_timer_clear(g->all->opts.loop, &g->timer);
+    guests_note_gone(g->all);
+}
+
+static void stop_handled(struct guest *g)
+{
+    struct awake *a = g->awake;
+
+    note_latency(g);
+    if (a->result == 0)
+        mailbox_done(&g->mailbox, now_of(g), a->answer.requeue_after_ms * NS_PER_MS);
+    else
+        event_failed(g);
+    event_over(g);
+    save(g);
+}
+
+static void stop_trapped(struct guest *g)
+{
+    trapped(g);
+    gone(g);
+}
+
+static void stop_corrupt(struct guest *g)
+{
+    uint64_t now = now_of(g);
+
+    mailbox_untake(&g->mailbox, now);
+    event_over(g);
+    awake_drop(g); /* its record stays: the next start finds the same and says so */
+    gone(g);
+}
+
+static void stop_saved(struct guest *g)
+{
+    switch_record(g);
+    gone(g);
+}
+
+/* One more try, for a save that was abandoned; a failed one costs what came since the last. */
+static void stop_kept(struct guest *g)
+{
+    if (g->stop_saved && g->awake->outcome != OUT_ABANDONED) {
+        log_line(LOG_ERROR, g->id,
+                 "could not be saved: %s; what it handled since its last sleep "
+                 "is due again",
+                 g->awake->err.msg);
+        g->awake->drop_only = true;
+        iopool_save(g->all->io, g->awake);
+        return;
+    }
+    g->stop_saved = true;
+    save(g);
+}
+
+/* --- the table --- */
+
+struct step {
+    enum guest_state next;
+    void (*act)(struct guest *g);
+};
+
+static const struct step steps[GUEST_STATES][GUEST_EVENTS] = {
+    [G_COLD] = {[GE_WAKE] = {G_RUNNING, dispatch},
+                [GE_SLEEP] = {G_COLD, NULL},
+                [GE_RESUME] = {G_ASLEEP, NULL},
+                [GE_STOP] = {G_GONE, gone}},
+    [G_ASLEEP] = {[GE_WAKE] = {G_RUNNING, dispatch},
+                  [GE_SLEEP] = {G_ASLEEP, NULL},
+                  [GE_STOP] = {G_GONE, gone}},
+    [G_RUNNING] = {[GE_WAKE] = {G_RUNNING, NULL},
+                   [GE_DONE] = {G_IDLE, handled},
+                   [GE_TRAP] = {G_FAILED, trapped},
+                   [GE_CORRUPT] = {G_COLD, corrupt},
+                   [GE_NO_ROOM] = {G_FAILED, no_room},
+                   [GE_KEPT] = {G_IDLE, no_room_awake},
+                   [GE_SLEEP] = {G_RUNNING, NULL},
+                   [GE_STOP] = {G_STOPPING, NULL}},
+    [G_IDLE] = {[GE_WAKE] = {G_RUNNING, dispatch},
+                [GE_SLEEP] = {G_SAVING, save},
+                [GE_STOP] = {G_STOPPING, save}},
+    [G_SAVING] = {[GE_WAKE] = {G_SAVING, abandon},
+                  [GE_SAVED] = {G_ASLEEP, slept},
+                  [GE_KEPT] = {G_IDLE, kept},
+                  [GE_SLEEP] = {G_SAVING, NULL},
+                  [GE_STOP] = {G_STOPPING, NULL}},
+    [G_FAILED] = {[GE_WAKE] = {G_FAILED, NULL},
+                  [GE_RETRY] = {G_COLD, retry},
+                  [GE_REVIVE] = {G_ASLEEP, retry},
+                  [GE_SLEEP] = {G_FAILED, NULL},
+                  [GE_STOP] = {G_GONE, gone}},
+    [G_STOPPING] = {[GE_WAKE] = {G_STOPPING, NULL},
+                    [GE_DONE] = {G_STOPPING, stop_handled},
+                    [GE_TRAP] = {G_GONE, stop_trapped},
+                    [GE_CORRUPT] = {G_GONE, stop_corrupt},
+                    [GE_NO_ROOM] = {G_GONE, stop_corrupt},
+                    [GE_SAVED] = {G_GONE, stop_saved},
+                    [GE_KEPT] = {G_STOPPING, stop_kept},
+                    [GE_SLEEP] = {G_STOPPING, NULL},
+                    [GE_STOP] = {G_STOPPING, NULL}},
+    [G_GONE] =
+        {[GE_WAKE] = {G_GONE, NULL}, [GE_SLEEP] = {G_GONE, NULL}, [GE_STOP] = {G_GONE, NULL}},
+};
+
+enum guest_state guest_next_state(enum guest_state from, enum guest_event ev)
+{
+    return steps[from][ev].next;
+}
+
+void guest_step(struct guest *g, enum guest_event ev)
+{
+    assert(!g->stepping);
+    g->stepping = true;
+    while (ev != GE_NONE) {
+        const struct step *s = &steps[g->state][ev];
+
+        assert(s->next != 0);
+        g->state = s->next; /* the only assignment in the program */
+        if (s->act)
+            s->act(g);
+        if (g->all->opts.observe)
+            g->all->opts.observe(g->all->opts.ctx, g, ev);
+        ev = g->posted;
+        g->posted = GE_NONE;
+    }
+    g->stepping = false;
+}
+
+void guest_kick(struct guest *g)
+{
+    /* While it is stepping, the action looks at the mailbox itself at its end. */
+    if (g->stepping || g->state == G_RUNNING || g->state == G_GONE || g->state == G_STOPPING)
+        return;
+    if (g->hold == 0 && !g->all->draining && key_due(g, now_of(g)))
+        guest_step(g, GE_WAKE);
+    else
+        arm(g);
+}

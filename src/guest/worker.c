@@ -1,0 +1,309 @@
+/* See worker.h. A guest on a worker is runnable (in the queue), parked (waits for a message or a
+ * timer), or being polled; the phases of waking it and of its handler are one switch in `advance`.
+ */
+#include "guest/worker.h"
+
+#include "base/clock.h"
+#include "base/limits.h"
+#include "guest/guest.h"
+#include "guest/iopool.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+struct worker {
+    struct worker_env env;
+    pthread_t thread;
+    struct inbox inbox;
+    struct timers timers;
+    struct awake *first, **last; /* runnable */
+    struct msg stop;
+    bool stopping;
+    size_t guests;
+};
+
+static _Thread_local struct worker *self;
+
+struct inbox *worker_inbox(struct worker *w)
+{
+    return &w->inbox;
+}
+
+static void make_runnable(struct awake *a)
+{
+    if (a->runnable)
+        return;
+    a->runnable = true;
+    a->parked = false;
+    a->next_runnable = NULL;
+    *self->last = a;
+    self->last = &a->next_runnable;
+}
+
+void worker_resume(struct awake *a)
+{
+    if (a->parked)
+        make_runnable(a);
+}
+
+/* --- timers --- */
+
+static void wait_passed(struct timer *t)
+{
+    struct awake *a = container_of(t, struct awake, wait);
+
+    a->wait_over = true;
+    worker_resume(a);
+}
+
+void worker_wait_set(struct awake *a, uint32_t ms)
+{
+    a->wait.fire = wait_passed;
+    a->wait_set = true;
+    /* Without memory for the timer the event's own limit ends the wait. */
+    if (timers_set(&self->timers, &a->wait, clock_now_ns() + (uint64_t)ms * NS_PER_MS, NULL) < 0)
+        a->cut = "no memory for a timer";
+}
+
+void worker_wait_clear(struct awake *a)
+{
+    if (a->wait_set)
+        timers_clear(&self->timers, &a->wait);
+    a->wait_set = a->wait_over = false;
+}
+
+static void time_passed(struct timer *t)
+{
+    struct awake *a = container_of(t, struct awake, deadline);
+
+    a->cut = "limit time passed";
+    worker_resume(a);
+}
+
+/* --- an event's way through the worker --- */
+
+static void give_back(struct awake *a, enum outcome outcome)
+{
+    a->outcome = outcome;
+    a->done_ns = clock_now_ns();
+    timers_clear(&self->timers, &a->deadline);
+    session_end(a);
+    if (outcome != OUT_DONE) {
+        instance_free(a->inst);
+        a->inst = NULL;
+    }
+    self->guests--;
+    a->msg.run = self->env.back;
+    loop_post(self->env.loop, &a->msg);
+}
+
+/* Makes the instance. 0: go on; 1: the guest went to an I/O thread; -1: given back. */
+static int make_instance(struct awake *a)
+{
+    struct instance_opts opts;
+
+    guest_instance_opts(a, &opts);
+    if (instance_new(&a->inst, self->env.engine, guest_image(a->guest), &opts, &a->err) < 0) {
+        give_back(a, OUT_NO_ROOM);
+        return -1;
+    }
+    if (!a->from) {
+        a->fresh = true;
+        return 0;
+    }
+    if (!(a->verify && !a->fetched) &&
+        instance_restore(a->inst, a->from, self->env.arena, !a->fetched, &a->err) == 0) {
+        a->woke = true;
+        return 0;
+    }
+    instance_free(a->inst);
+    a->inst = NULL;
+    if (!a->fetched && (a->verify || a->err.code == ERR_AGAIN)) {
+        timers_clear(&self->timers, &a->deadline);
+        self->guests--;
+        iopool_fetch(self->env.io, a);
+        return 1;
+    }
+    give_back(a, a->err.code == ERR_CORRUPT ? OUT_CORRUPT : OUT_NO_ROOM);
+    return -1;
+}
+
+/* Begins the next function there is, in the order of the phases. */
+static void begin_next(struct awake *a)
+{
+    static const enum instance_fn fns[] = {[PHASE_START] = INSTANCE_START,
+                                           [PHASE_INITIALIZE] = INSTANCE_INITIALIZE,
+                                           [PHASE_HANDLE] = INSTANCE_HANDLE};
+
+    for (a->phase++; a->phase < PHASE_HANDLE; a->phase++)
+        if (a->fresh && instance_begin(a->inst, fns[a->phase]))
+            return;
+    a->handling_ns = clock_now_ns();
+    if (!instance_begin(a->inst, INSTANCE_HANDLE))
+        a->cut = "no function `handle`"; /* image_load checked that it is there */
+}
+
+static void cut(struct awake *a)
+{
+    err_set(&a->err, ERR_TIMEOUT, 0, "%s after %llu ms", a->cut,
+            (unsigned long long)((clock_now_ns() - a->picked_ns) / NS_PER_MS));
+    instance_cancel(a->inst);
+    give_back(a, OUT_TRAPPED);
+}
+
+/* Polls once. True: it can go on at once. */
+static bool poll_once(struct awake *a)
+{
+    switch (instance_poll(a->inst, &a->result, &a->err)) {
+    case RUN_DONE:
+        if (a->phase == PHASE_HANDLE) {
+            give_back(a, OUT_DONE);
+            return false;
+        }
+        begin_next(a);
+        return true;
+    case RUN_TRAPPED:
+        give_back(a, OUT_TRAPPED);
+        return false;
+    case RUN_YIELDED:
+        make_runnable(a);
+        return false;
+    case RUN_WAITING:
+        a->parked = true;
+        return false;
+    }
+    return false;
+}
+
+static void advance(struct awake *a)
+{
+    bool more = true;
+
+    if (!a->inst) {
+        if (make_instance(a) != 0)
+            return;
+        a->phase = PHASE_NEW;
+        begin_next(a);
+    }
+    while (more) {
+        if (a->cut) {
+            cut(a);
+            return;
+        }
+        more = poll_once(a);
+    }
+}
+
+/* The message that brings an event. */
+static void event_came(struct msg *m)
+{
+    struct awake *a = container_of(m, struct awake, msg);
+
+    self->guests++;
+    a->runnable = a->parked = false;
+    a->err.code = ERR_NONE;
+    a->woke = a->fresh = false;
+    if (!a->picked_ns) /* not when it comes back from an I/O thread */
+        a->picked_ns = clock_now_ns();
+    a->deadline.fire = time_passed;
+    session_begin(a);
+    if (timers_set(&self->timers, &a->deadline, a->picked_ns + guest_time_max(a->guest), &a->err) <
+        0) {
+        give_back(a, a->inst ? OUT_TRAPPED : OUT_NO_ROOM);
+        return;
+    }
+    if (a->inst) {
+        a->phase = PHASE_INITIALIZE;
+        begin_next(a);
+    }
+    make_runnable(a);
+}
+
+void worker_run(struct worker *w, struct awake *a)
+{
+    a->worker = w;
+    a->msg.run = event_came;
+    a->sent_ns = clock_now_ns();
+    inbox_put(&w->inbox, &a->msg);
+}
+
+/* --- the thread --- */
+
+static void stop_came(struct msg *m)
+{
+    struct worker *w = container_of(m, struct worker, stop);
+
+    w->stopping = true;
+}
+
+static struct awake *next_runnable(struct worker *w)
+{
+    struct awake *a = w->first;
+
+    if (!a)
+        return NULL;
+    w->first = a->next_runnable;
+    if (!w->first)
+        w->last = &w->first;
+    a->runnable = false;
+    return a;
+}
+
+static void *worker_main(void *arg)
+{
+    struct worker *w = arg;
+
+    self = w;
+    while (!w->stopping || w->first) {
+        struct msg *m = w->first ? inbox_take(&w->inbox)
+                                 : inbox_wait(&w->inbox, timers_next(&w->timers)),
+                   *next;
+        struct awake *a;
+
+        for (; m; m = next) {
+            next = m->next;
+            m->run(m);
+        }
+        if (timers_next(&w->timers))
+            timers_run(&w->timers, clock_now_ns());
+        a = next_runnable(w);
+        if (a)
+            advance(a);
+    }
+    return NULL;
+}
+
+int worker_start(struct worker **out, const struct worker_env *env, struct err *err)
+{
+    struct worker *w = calloc(1, sizeof(*w));
+    int rc;
+
+    if (!w)
+        return err_set(err, ERR_NOMEM, 0, "no memory for a worker");
+    w->env = *env;
+    w->last = &w->first;
+    inbox_init(&w->inbox);
+    rc = pthread_create(&w->thread, NULL, worker_main, w);
+    if (rc) {
+        inbox_destroy(&w->inbox);
+        free(w);
+        return err_set(err, ERR_NOMEM, rc, "worker thread");
+    }
+    pthread_setname_np(w->thread, "roost-worker");
+    *out = w;
+    return 0;
+}
+
+void worker_stop(struct worker *w)
+{
+    if (!w)
+        return;
+    w->stop.run = stop_came;
+    inbox_put(&w->inbox, &w->stop);
+    pthread_join(w->thread, NULL);
+    assert(w->guests == 0);
+    timers_free(&w->timers);
+    inbox_destroy(&w->inbox);
+    free(w);
+}

@@ -1,0 +1,188 @@
+#include "serve/report.h"
+
+#include "base/clock.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+static json_t *time_text(int64_t wall_ms)
+{
+    time_t s = (time_t)(wall_ms / 1000);
+    struct tm tm;
+    char text[32];
+
+    if (wall_ms == 0)
+        return json_null();
+    gmtime_r(&s, &tm);
+    strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &tm);
+    return json_string(text);
+}
+
+static json_int_t snapshot_bytes(const struct guest *g)
+{
+    json_int_t pages = 0;
+
+    for (uint16_t i = 0; g->snapshot && i < g->snapshot->nslots; i++)
+        pages += snapshot_slots(g->snapshot)[i].pages;
+    return pages * PAGE_BYTES;
+}
+
+/* Memory is the worker's to ask while the guest runs. */
+static json_int_t memory_bytes(const struct guest *g)
+{
+    if (g->state == G_IDLE && g->awake && g->awake->inst)
+        return (json_int_t)instance_memory_bytes(g->awake->inst);
+    return g->snapshot ? (json_int_t)g->snapshot->memory_pages * PAGE_BYTES : 0;
+}
+
+static const char *state_of(const struct guest *g)
+{
+    if (g->rejected.code)
+        return "Rejected";
+    return g->hold ? "Pending" : guest_state_name(g->state);
+}
+
+static const char *last_error(const struct guest *g)
+{
+    return g->rejected.code ? g->rejected.msg : g->last_error;
+}
+
+json_t *report_guest(const struct guest *g)
+{
+    const struct guest_counts *c = &g->counts;
+
+    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:I, s:I}",
+                     "namespace", g->spec->namespace_, "name", g->spec->name, "state", state_of(g),
+                     "module", g->spec->module, "created", time_text(g->created_wall_ms), "wakes",
+                     (json_int_t)c->wakes, "freshStarts", (json_int_t)c->fresh_starts, "sleeps",
+                     (json_int_t)c->sleeps, "events", (json_int_t)c->events, "failures",
+                     (json_int_t)c->failures, "traps", (json_int_t)c->traps, "queued",
+                     (json_int_t)mailbox_len(g->mailbox), "lastError", last_error(g), "memoryBytes",
+                     memory_bytes(g), "snapshotBytes", snapshot_bytes(g));
+}
+
+json_t *report_reject(const struct err *err)
+{
+    return json_pack("{s:s, s:s, s:s, s:s, s:s}", "namespace", "", "name", "", "state", "Rejected",
+                     "module", "", "lastError", err->msg);
+}
+
+static json_t *spec_json(const struct guest_spec *s)
+{
+    static const char *const modes[] = {
+        [SLEEP_AUTO] = "auto", [SLEEP_NEVER] = "never", [SLEEP_FRESH] = "fresh"};
+    json_t *env = json_array();
+
+    for (size_t i = 0; i < s->nenv; i++)
+        json_array_append_new(
+            env, json_pack("{s:s, s:s}", "name", s->env[i].name, "value", s->env[i].value));
+    return json_pack(
+        "{s:s, s:o, s:{s:I, s:I, s:I, s:I}, s:{s:s, s:I}, s:s, s:s?}", "module", s->module, "env",
+        env, "limits", "memoryBytes", (json_int_t)s->limits.memory_bytes, "cpuMs",
+        (json_int_t)(s->limits.cpu_ns / NS_PER_MS), "timeMs",
+        (json_int_t)(s->limits.time_ns / NS_PER_MS), "calls", (json_int_t)s->limits.calls, "sleep",
+        "mode", modes[s->sleep_mode], "afterMs", (json_int_t)(s->sleep_after_ns / NS_PER_MS),
+        "onFreshStart", s->on_fresh_start == FRESH_ALL ? "all" : "failed", "serviceAccount",
+        s->service_account);
+}
+
+static json_t *triggers_json(const struct guest *g, const struct watch *watch)
+{
+    json_t *out = json_array();
+
+    for (uint16_t t = 0; t < g->spec->nwatches; t++)
+        json_array_append_new(out, watch_describe(watch, g, t));
+    return out;
+}
+
+static const char *why_sleepless(const struct guest *g)
+{
+    return g->spec->sleep_mode == SLEEP_NEVER ? "sleep.mode is never" : "";
+}
+
+json_t *report_describe(const struct guest *g, const struct watch *watch)
+{
+    json_t *out = report_guest(g), *more;
+
+    more = json_pack("{s:o, s:o, s:s, s:s, s:I, s:I, s:o, s:I, s:b}", "spec", spec_json(g->spec),
+                     "triggers", triggers_json(g, watch), "whySleepless", why_sleepless(g), "file",
+                     g->spec->file, "line", (json_int_t)g->spec->line, "generation",
+                     (json_int_t)g->generation, "lastErrorTime", time_text(g->last_error_wall_ms),
+                     "abandonedSleeps", (json_int_t)g->counts.abandoned, "resumed",
+                     g->snapshot != NULL);
+    if (!out || !more || json_object_update_new(out, more) < 0) {
+        json_decref(out);
+        return NULL;
+    }
+    return out;
+}
+
+static json_t *hist_json(const struct hist *h)
+{
+    return json_pack("{s:I, s:f, s:f, s:f, s:f}", "count", (json_int_t)h->count, "p50_us",
+                     (double)hist_quantile(h, .5) / 1e3, "p90_us",
+                     (double)hist_quantile(h, .9) / 1e3, "p99_us",
+                     (double)hist_quantile(h, .99) / 1e3, "max_us", (double)h->max_ns / 1e3);
+}
+
+static json_t *states_json(const struct guests_stats *st)
+{
+    json_t *out = json_object();
+
+    for (int s = G_COLD; s < GUEST_STATES; s++)
+        json_object_set_new(out, guest_state_name((enum guest_state)s),
+                            json_integer((json_int_t)st->by_state[s]));
+    return out;
+}
+
+/* The proportional set size, from the kernel. 0 where it cannot be read. */
+static json_int_t pss_bytes(void)
+{
+    FILE *f = fopen("/proc/self/smaps_rollup", "re");
+    char line[256];
+    long long kib = 0;
+
+    while (f && fgets(line, sizeof(line), f))
+        if (sscanf(line, "Pss: %lld kB", &kib) == 1)
+            break;
+    if (f)
+        fclose(f);
+    return kib * 1024;
+}
+
+static json_t *disk_json(const struct report *r)
+{
+    struct arena_stats arena;
+    struct db_stats db;
+
+    arena_stats(r->arena, &arena);
+    db_stats(r->db, &db);
+    return json_pack("{s:I, s:I, s:I, s:I}", "arenaFileBytes",
+                     (json_int_t)arena.file_pages * PAGE_BYTES, "arenaUsedBytes",
+                     (json_int_t)arena.used_pages * PAGE_BYTES, "commits", (json_int_t)db.commits,
+                     "commitsFailed", (json_int_t)db.failed);
+}
+
+json_t *report_stats(const struct report *r)
+{
+    const struct guests_stats *st = guests_stats(r->guests);
+    const struct guest_counts *c = &st->counts;
+    struct kube_client_stats kube = {0};
+
+    if (r->client)
+        kube_client_stats(r->client, &kube);
+    return json_pack(
+        "{s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, "
+        "s:I, s:I, s:f}",
+        "guests", (json_int_t)st->guests, "states", states_json(st), "wakes", (json_int_t)c->wakes,
+        "freshStarts", (json_int_t)c->fresh_starts, "sleeps", (json_int_t)c->sleeps, "abandoned",
+        (json_int_t)c->abandoned, "events", (json_int_t)c->events, "failures",
+        (json_int_t)c->failures, "traps", (json_int_t)c->traps, "wake", hist_json(&st->wake),
+        "worker", hist_json(&st->worker), "sleep", hist_json(&st->sleep), "event",
+        hist_json(&st->event), "hostShareAsleep", hist_json(kube_capability_share(r->kube, true)),
+        "hostShareAwake", hist_json(kube_capability_share(r->kube, false)), "disk", disk_json(r),
+        "pssBytes", pss_bytes(), "connections", (json_int_t)kube.connections, "requests",
+        (json_int_t)kube.requests, "uptime_s",
+        (double)(clock_now_ns() - r->started_ns) / (double)NS_PER_S);
+}

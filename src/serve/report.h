@@ -1,0 +1,28 @@
+/* What the daemon says of itself and its guests, as JSON: for the admin API. Loop thread. */
+#ifndef ROOST_SERVE_REPORT_H
+#define ROOST_SERVE_REPORT_H
+
+#include "capability/kube.h"
+#include "guest/guest.h"
+#include "trigger/watch.h"
+
+#include <jansson.h>
+
+struct report {
+    struct guests *guests;
+    const struct kube_capability *kube;
+    const struct kube_client *client; /* NULL: none */
+    struct arena *arena;
+    struct db *db;
+    uint64_t started_ns, trimmed_at;
+};
+
+/* One row of `roost get`. NULL: no memory. */
+json_t *report_guest(const struct guest *g);
+json_t *report_reject(const struct err *err);
+/* `roost describe`. */
+json_t *report_describe(const struct guest *g, const struct watch *watch);
+/* Counters, latencies, memory: what demo and benchmarks read. */
+json_t *report_stats(const struct report *r);
+
+#endif

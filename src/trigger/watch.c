@@ -1,0 +1,728 @@
+/* See watch.h. A source is one resource: discovery, then reflector and table; a sub is one trigger
+ * of one guest. A sub goes from reviewing (or denied, then reviewing again) to admitted; it is live
+ * once it is admitted and its source is synced: then what changed since the guest's number is put
+ * into its mailbox, its hold ends, and from there on each change comes as it happens.
+ */
+#include "trigger/watch.h"
+
+#include "base/buf.h"
+#include "base/limits.h"
+#include "kube/discovery.h"
+#include "kube/reflector.h"
+#include "kube/review.h"
+#include "kube/table.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TABLE "change"
+
+struct source;
+
+/* One trigger of one guest. */
+struct sub {
+    struct source *source;
+    struct guest *guest;
+    const struct watch_spec *spec;
+    uint16_t trigger;
+    bool admitted, denied, live;
+    struct sub *next;
+    struct review *review;
+    size_t question; /* which namespace and verb is asked about now */
+    struct timer retry;
+    uint32_t tries;
+    char reason[ERR_MSG_MAX];
+};
+
+struct source {
+    struct watch *watch;
+    struct source *next;
+    char *api_version, *kind;
+    struct table *table;
+    struct sub *subs;
+    bool restored, resolved, synced;
+    struct discovery *discovery;
+    struct kube_resource resource;
+    struct reflector *reflector;
+    struct timer retry;
+    uint32_t tries;
+    char trouble[ERR_MSG_MAX];
+    uint64_t since_forget;
+};
+
+struct watch {
+    struct watch_opts opts;
+    struct trigger trigger;
+    struct source *sources;
+    bool started, stopped;
+    struct db_batch *batch; /* changes of this turn */
+    size_t batched;
+    struct msg flush;
+    bool flush_posted;
+};
+
+static const char *const verbs[] = {"list", "watch"};
+
+/* --- persistence of the table --- */
+
+static void batch_submit(struct watch *w)
+{
+    if (w->batch)
+        db_submit(w->opts.db, w->batch, NULL, NULL);
+    w->batch = NULL;
+    w->batched = 0;
+}
+
+static void flush(struct msg *m)
+{
+    struct watch *w = container_of(m, struct watch, flush);
+
+    w->flush_posted = false;
+    batch_submit(w);
+}
+
+/* The batch of this turn. It is submitted before any guest's record that names its numbers: those
+ * come from messages that are posted later than the flush. */
+static struct db_batch *batch_open(struct watch *w, struct err *err)
+{
+    if (w->batched >= WATCH_BATCH_MAX)
+        batch_submit(w);
+    if (!w->batch && db_batch_new(&w->batch, err) < 0)
+        return NULL;
+    w->batched++;
+    if (!w->flush_posted) {
+        w->flush_posted = true;
+        w->flush.run = flush;
+        loop_post(w->opts.loop, &w->flush);
+    }
+    return w->batch;
+}
+
+static int entry_key(struct buf *out, const struct source *s, const char *key, struct err *err)
+{
+    return buf_printf(out, err, "%s %s %s", s->api_version, s->kind, key);
+}
+
+static void persist(struct source *s, const struct table_entry *e, bool drop)
+{
+    AUTO_BUF struct buf key = {.max = 2 * DB_KEY_MAX}, value = {.max = DB_VALUE_MAX};
+    struct err err = {0};
+    struct db_batch *b = batch_open(s->watch, &err);
+    int rc = -1;
+
+    if (b && entry_key(&key, s, table_entry_key(e), &err) == 0) {
+        if (drop)
+            rc = db_batch_delete(b, TABLE, key.data, key.len, &err);
+        else if (table_entry_encode(&value, e, &err) == 0)
+            rc = db_batch_put(b, TABLE, key.data, key.len, value.data, value.len, &err);
+    }
+    if (rc < 0) /* after a restart the object counts as changed once more: nothing is lost */
+        log_warn("change table of %s: %s: %s", s->kind, table_entry_key(e), err.msg);
+}
+
+/* --- changes --- */
+
+static bool concerns(const struct sub *sub, const char *key)
+{
+    size_t n = strcspn(key, "/");
+
+    if (sub->spec->nnamespaces == 0)
+        return true;
+    if (!key[n])
+        return false; /* of the cluster */
+    for (size_t i = 0; i < sub->spec->nnamespaces; i++)
+        if (strlen(sub->spec->namespaces[i]) == n && !memcmp(sub->spec->namespaces[i], key, n))
+            return true;
+    return false;
+}
+
+static void forget_tombstones(struct source *s)
+{
+    uint64_t least = table_seq(s->table);
+
+    for (const struct sub *sub = s->subs; sub; sub = sub->next)
+        if (guest_seen(sub->guest, sub->trigger) < least)
+            least = guest_seen(sub->guest, sub->trigger);
+    table_forget_tombstones(s->table, least);
+    s->since_forget = 0;
+}
+
+static void entry_changed(void *ctx, const struct table_entry *e)
+{
+    struct source *s = ctx;
+
+    persist(s, e, false);
+    s->since_forget++;
+    for (struct sub *sub = s->subs; sub; sub = sub->next)
+        if (sub->live && concerns(sub, table_entry_key(e)))
+            guest_changed(sub->guest, sub->trigger, table_entry_key(e), table_entry_seq(e));
+}
+
+static void entry_forgotten(void *ctx, const struct table_entry *e)
+{
+    persist(ctx, e, true);
+}
+
+static int put_entry(void *ctx, const struct table_entry *e)
+{
+    struct sub *sub = ctx;
+
+    if (concerns(sub, table_entry_key(e)))
+        guest_changed(sub->guest, sub->trigger, table_entry_key(e), table_entry_seq(e));
+    return 0;
+}
+
+static void put_since(struct sub *sub, uint64_t seen)
+{
+    const struct watch_spec *spec = sub->spec;
+
+    if (spec->nnamespaces == 1)
+        table_each(sub->source->table, spec->namespaces[0], seen, put_entry, sub);
+    else
+        table_each(sub->source->table, NULL, seen, put_entry, sub);
+}
+
+static void due_since(void *ctx, struct guest *g, uint16_t trigger, uint64_t seen)
+{
+    struct sub *sub = g->subs ? g->subs[trigger] : NULL;
+
+    (void)ctx;
+    if (sub && sub->live)
+        put_since(sub, seen);
+}
+
+static void go_live(struct sub *sub)
+{
+    if (sub->live || !sub->admitted || !sub->source->synced || sub->source->watch->stopped)
+        return;
+    sub->live = true;
+    put_since(sub, guest_seen(sub->guest, sub->trigger));
+    guest_release(sub->guest);
+}
+
+/* --- filling in an event --- */
+
+static void unref_object(void *ref)
+{
+    kube_object_unref(ref);
+}
+
+static char *collection(const struct kube_resource *r, const char *key)
+{
+    size_t n = strcspn(key, "/");
+    char *out;
+    const char *base = r->group[0] ? "apis/" : "api/";
+    int rc;
+
+    if (key[n])
+        rc = asprintf(&out, "kube:/%s%s%s%s/namespaces/%.*s/%s", base, r->group,
+                      r->group[0] ? "/" : "", r->version, (int)n, key, r->resource);
+    else
+        rc = asprintf(&out, "kube:%s", r->path);
+    return rc < 0 ? NULL : out;
+}
+
+static int fill(void *ctx, const struct guest *g, uint16_t trigger, const char *key,
+                struct event *ev, struct err *err)
+{
+    const struct sub *sub = g->subs ? g->subs[trigger] : NULL;
+    const struct table_entry *e;
+    struct kube_object *obj;
+
+    (void)ctx;
+    ev->type = "dev.roost.reconcile";
+    if (!sub)
+        return 0;
+    ev->source = collection(&sub->source->resource, key);
+    if (!ev->source)
+        return err_set(err, ERR_NOMEM, 0, "no memory for an event");
+    e = table_find(sub->source->table, key);
+    obj = e && !table_entry_deleted(e) ? table_entry_object(e) : NULL;
+    if (!obj)
+        return 0;
+    ev->uid = strdup(obj->uid);
+    if (!ev->uid)
+        return err_set(err, ERR_NOMEM, 0, "no memory for an event");
+    ev->body = (struct blob){.data = (const uint8_t *)obj->json,
+                             .len = obj->json_len,
+                             .ref = kube_object_ref(obj),
+                             .unref = unref_object};
+    return 0;
+}
+
+/* --- the reflector's sink --- */
+
+static void relist_begin(void *ctx, bool anew)
+{
+    struct source *s = ctx;
+
+    table_relist_begin(s->table, anew);
+}
+
+static void table_trouble(struct source *s, enum table_change change, const struct err *err)
+{
+    if (change != TABLE_FAILED)
+        return;
+    log_error("watch of %s: %s", s->kind, err->msg);
+    snprintf(s->trouble, sizeof(s->trouble), "%s", err->msg);
+}
+
+static void upsert(void *ctx, struct kube_object *obj)
+{
+    struct source *s = ctx;
+    struct err err = {0};
+
+    table_trouble(s, table_upsert(s->table, obj, &err), &err);
+}
+
+static void deleted(void *ctx, struct kube_object *obj)
+{
+    struct source *s = ctx;
+    struct err err = {0};
+
+    table_trouble(s, table_delete(s->table, obj, &err), &err);
+    if (s->since_forget > WATCH_FORGET_EVERY)
+        forget_tombstones(s);
+}
+
+static void relist_end(void *ctx)
+{
+    struct source *s = ctx;
+
+    table_relist_end(s->table);
+    if (!s->synced)
+        log_info("watch of %s (%s): synced", s->kind, s->resource.path);
+    s->synced = true;
+    for (struct sub *sub = s->subs; sub; sub = sub->next)
+        go_live(sub);
+    forget_tombstones(s);
+}
+
+static void skipped(void *ctx, const char *namespace_, const char *name, const struct err *err)
+{
+    struct source *s = ctx;
+
+    log_warn("watch of %s: %s/%s left out: %s", s->kind, namespace_, name, err->msg);
+    table_touch(s->table, namespace_, name);
+}
+
+static void state_changed(void *ctx, enum reflector_state state, const struct err *err)
+{
+    struct source *s = ctx;
+
+    (void)state;
+    if (err && strcmp(s->trouble, err->msg) != 0)
+        log_warn("watch of %s: %s", s->kind, err->msg);
+    snprintf(s->trouble, sizeof(s->trouble), "%s", err ? err->msg : "");
+}
+
+/* --- from a manifest's kind to a running reflector --- */
+
+static void source_resolve(struct source *s);
+
+static uint64_t retry_delay_ns(uint32_t *tries)
+{
+    uint64_t ms = WATCH_RETRY_MIN_MS;
+
+    for (uint32_t i = 0; i < *tries && ms < WATCH_RETRY_MAX_MS; i++)
+        ms *= 2;
+    (*tries)++;
+    return (ms < WATCH_RETRY_MAX_MS ? ms : WATCH_RETRY_MAX_MS) * NS_PER_MS;
+}
+
+static void retry_set(struct watch *w, struct timer *t, void (*fire)(struct timer *),
+                      uint32_t *tries)
+{
+    struct err err = {0};
+
+    t->fire = fire;
+    if (loop_timer_set(w->opts.loop, t, loop_now_ns(w->opts.loop) + retry_delay_ns(tries), &err) <
+        0)
+        log_error("watch: %s", err.msg);
+}
+
+static void resolve_again(struct timer *t)
+{
+    source_resolve(container_of(t, struct source, retry));
+}
+
+static void source_trouble(struct source *s, const struct err *err)
+{
+    if (strcmp(s->trouble, err->msg) != 0)
+        log_warn("watch of %s %s: %s; trying again", s->api_version, s->kind, err->msg);
+    snprintf(s->trouble, sizeof(s->trouble), "%s", err->msg);
+    retry_set(s->watch, &s->retry, resolve_again, &s->tries);
+}
+
+static void sub_review(struct sub *sub);
+
+static int reflect(struct source *s, struct err *err)
+{
+    struct reflector_opts opts = {.path = s->resource.path,
+                                  .kind = {.api_version = s->api_version, .kind = s->kind},
+                                  .seed = s->watch->opts.seed ^ (uintptr_t)s,
+                                  .http = s->watch->opts.http,
+                                  .time = s->watch->opts.time,
+                                  .sink = {.relist_begin = relist_begin,
+                                           .upsert = upsert,
+                                           .deleted = deleted,
+                                           .relist_end = relist_end,
+                                           .skipped = skipped,
+                                           .state = state_changed,
+                                           .ctx = s}};
+
+    if (reflector_new(&s->reflector, &opts, err) < 0)
+        return -1;
+    return reflector_start(s->reflector, err);
+}
+
+static void resolved(void *ctx, const struct kube_resource *resource, const struct err *err)
+{
+    struct source *s = ctx;
+    struct err own = {0};
+
+    s->discovery = NULL;
+    if (!err && !resource->can_watch) {
+        err_set(&own, ERR_UNSUPPORTED, 0, "the server cannot list and watch it");
+        err = &own;
+    }
+    if (err) {
+        source_trouble(s, err);
+        return;
+    }
+    s->resource = *resource;
+    s->resolved = true;
+    s->trouble[0] = 0;
+    if (reflect(s, &own) < 0) {
+        reflector_free(s->reflector);
+        s->reflector = NULL;
+        s->resolved = false;
+        source_trouble(s, &own);
+        return;
+    }
+    for (struct sub *sub = s->subs; sub; sub = sub->next)
+        sub_review(sub);
+}
+
+static void source_resolve(struct source *s)
+{
+    struct err err = {0};
+
+    if (s->watch->stopped)
+        return;
+    if (discovery_start(&s->discovery, &s->watch->opts.http, s->api_version, s->kind, resolved, s,
+                        &err) < 0)
+        source_trouble(s, &err);
+}
+
+static void source_start(struct source *s)
+{
+    struct err err = {0};
+    uint64_t most = 0;
+
+    for (const struct sub *sub = s->subs; sub; sub = sub->next)
+        if (guest_seen(sub->guest, sub->trigger) > most)
+            most = guest_seen(sub->guest, sub->trigger);
+    if (!s->restored && table_restored(s->table, most, &err) < 0)
+        log_error("change table of %s: %s", s->kind, err.msg);
+    s->restored = true;
+    if (s->watch->opts.http.send)
+        source_resolve(s);
+}
+
+/* --- reviews: may this guest see it? --- */
+
+static void review_again(struct timer *t)
+{
+    sub_review(container_of(t, struct sub, retry));
+}
+
+static size_t questions(const struct sub *sub)
+{
+    return 2 * (sub->spec->nnamespaces ? sub->spec->nnamespaces : 1);
+}
+
+static void not_admitted(struct sub *sub, bool denied, const char *why)
+{
+    if (strcmp(sub->reason, why) != 0)
+        log_line(LOG_WARN, sub->guest->id, "trigger %u: %s; asking again", sub->trigger, why);
+    snprintf(sub->reason, sizeof(sub->reason), "%s", why);
+    sub->denied = denied;
+    sub->question = 0;
+    retry_set(sub->source->watch, &sub->retry, review_again, &sub->tries);
+}
+
+static const char *asked_namespace(const struct sub *sub)
+{
+    return sub->spec->nnamespaces ? sub->spec->namespaces[sub->question / 2] : "";
+}
+
+static void reviewed(void *ctx, bool allowed, const char *reason, const struct err *err)
+{
+    struct sub *sub = ctx;
+    char why[ERR_MSG_MAX];
+
+    sub->review = NULL;
+    if (err) {
+        snprintf(why, sizeof(why), "review of its rights: %s", err->msg);
+        not_admitted(sub, false, why);
+        return;
+    }
+    if (!allowed) {
+        snprintf(why, sizeof(why),
+                 "service account %s may not %s %s in %s%s%s%s (give it a role that allows it)",
+                 sub->guest->spec->service_account, verbs[sub->question % 2],
+                 sub->source->resource.resource,
+                 sub->spec->nnamespaces ? "namespace " : "all namespaces", asked_namespace(sub),
+                 reason[0] ? ": " : "", reason);
+        not_admitted(sub, true, why);
+        return;
+    }
+    if (++sub->question < questions(sub)) {
+        sub_review(sub);
+        return;
+    }
+    sub->admitted = true;
+    sub->denied = false;
+    sub->reason[0] = 0;
+    go_live(sub);
+}
+
+static void sub_review(struct sub *sub)
+{
+    const struct guest_spec *spec = sub->guest->spec;
+    const struct kube_resource *r = &sub->source->resource;
+    char user[2 * SPEC_SUBDOMAIN_MAX + 32], of_namespace[SPEC_SUBDOMAIN_MAX + 32];
+    const char *groups[] = {"system:serviceaccounts", of_namespace, "system:authenticated", NULL};
+    struct review_question q = {.user = user,
+                                .groups = groups,
+                                .verb = verbs[sub->question % 2],
+                                .group = r->group,
+                                .resource = r->resource,
+                                .namespace_ = asked_namespace(sub)};
+    struct err err = {0};
+
+    if (sub->admitted || sub->review || sub->source->watch->stopped || !sub->source->resolved)
+        return;
+    if (!spec->service_account) {
+        not_admitted(sub, true, "a watch needs capabilities.kube.serviceAccount");
+        return;
+    }
+    snprintf(user, sizeof(user), "system:serviceaccount:%s:%s", spec->namespace_,
+             spec->service_account);
+    snprintf(of_namespace, sizeof(of_namespace), "system:serviceaccounts:%s", spec->namespace_);
+    if (review_start(&sub->review, &sub->source->watch->opts.http, &q, reviewed, sub, &err) < 0)
+        not_admitted(sub, false, err.msg);
+}
+
+/* --- life --- */
+
+static struct source *source_find(const struct watch *w, const char *api_version, const char *kind)
+{
+    for (struct source *s = w->sources; s; s = s->next)
+        if (!strcmp(s->api_version, api_version) && !strcmp(s->kind, kind))
+            return s;
+    return NULL;
+}
+
+static void source_free(struct source *s)
+{
+    reflector_free(s->reflector);
+    discovery_cancel(s->discovery);
+    loop_timer_clear(s->watch->opts.loop, &s->retry);
+    for (struct sub *sub = s->subs, *next; sub; sub = next) {
+        next = sub->next;
+        review_cancel(sub->review);
+        loop_timer_clear(s->watch->opts.loop, &sub->retry);
+        free(sub);
+    }
+    table_free(s->table);
+    free(s->api_version);
+    free(s->kind);
+    free(s);
+}
+
+static int source_get(struct source **out, struct watch *w, const char *api_version,
+                      const char *kind, struct err *err)
+{
+    struct source *s = source_find(w, api_version, kind);
+    struct table_opts opts = {.changed = entry_changed, .forgotten = entry_forgotten};
+
+    if (s) {
+        *out = s;
+        return 0;
+    }
+    s = calloc(1, sizeof(*s));
+    if (!s)
+        return err_set(err, ERR_NOMEM, 0, "no memory for a watch");
+    s->watch = w;
+    s->api_version = strdup(api_version);
+    s->kind = strdup(kind);
+    opts.ctx = s;
+    if (!s->api_version || !s->kind || table_new(&s->table, &opts, err) < 0) {
+        source_free(s);
+        return err_set(err, ERR_NOMEM, 0, "no memory for a watch");
+    }
+    s->next = w->sources;
+    w->sources = s;
+    *out = s;
+    return 0;
+}
+
+/* "apiVersion kind key" */
+static int restore(void *ctx, const void *key, size_t key_len, const void *value, size_t len,
+                   struct err *err)
+{
+    struct watch *w = ctx;
+    char text[2 * DB_KEY_MAX + 1], *kind, *name;
+    struct table_record record;
+    struct source *s;
+    struct err why = {0};
+
+    if (key_len >= sizeof(text))
+        return 0;
+    memcpy(text, key, key_len);
+    text[key_len] = 0;
+    kind = strchr(text, ' ');
+    name = kind ? strchr(kind + 1, ' ') : NULL;
+    if (!name)
+        return 0;
+    *kind++ = 0;
+    *name++ = 0;
+    if (source_get(&s, w, text, kind, err) < 0)
+        return -1;
+    /* What cannot be read counts as never seen: the relist brings it back as a change. */
+    if (table_entry_decode(&record, value, len, &why) < 0 ||
+        table_restore(s->table, name, &record, &why) < 0)
+        log_warn("change table of %s: %s: %s", kind, name, why.msg);
+    return 0;
+}
+
+int watch_new(struct watch **out, const struct watch_opts *opts, struct err *err)
+{
+    struct watch *w = calloc(1, sizeof(*w));
+
+    if (!w)
+        return err_set(err, ERR_NOMEM, 0, "no memory for the watches");
+    w->opts = *opts;
+    w->trigger = (struct trigger){.ctx = w, .fill = fill, .due_since = due_since};
+    if (db_scan(opts->db, TABLE, restore, w, err) < 0) {
+        watch_free(w);
+        return -1;
+    }
+    *out = w;
+    return 0;
+}
+
+void watch_free(struct watch *w)
+{
+    if (!w)
+        return;
+    for (struct source *s = w->sources, *next; s; s = next) {
+        next = s->next;
+        source_free(s);
+    }
+    batch_submit(w);
+    free(w);
+}
+
+const struct trigger *watch_trigger(const struct watch *w)
+{
+    return &w->trigger;
+}
+
+static int subscribe(struct watch *w, struct guest *g, uint16_t trigger, struct err *err)
+{
+    const struct watch_spec *spec = &g->spec->watches[trigger];
+    struct sub *sub = calloc(1, sizeof(*sub));
+    struct source *s;
+
+    if (!sub || source_get(&s, w, spec->api_version, spec->kind, err) < 0) {
+        free(sub);
+        return err_set(err, ERR_NOMEM, 0, "no memory for a watch");
+    }
+    *sub = (struct sub){.source = s, .guest = g, .spec = spec, .trigger = trigger, .next = s->subs};
+    s->subs = sub;
+    g->subs[trigger] = sub;
+    guest_hold(g);
+    if (w->started && !s->restored)
+        source_start(s);
+    else if (w->started)
+        sub_review(sub);
+    return 0;
+}
+
+int watch_subscribe(struct watch *w, struct guest *g, struct err *err)
+{
+    g->subs = calloc(g->spec->nwatches + 1, sizeof(*g->subs));
+    if (!g->subs)
+        return err_set(err, ERR_NOMEM, 0, "no memory for watches");
+    for (uint16_t t = 0; t < g->spec->nwatches; t++)
+        if (subscribe(w, g, t, err) < 0)
+            return -1;
+    return 0;
+}
+
+void watch_start(struct watch *w)
+{
+    w->started = true;
+    for (struct source *s = w->sources; s; s = s->next)
+        if (s->subs)
+            source_start(s);
+}
+
+void watch_stop(struct watch *w)
+{
+    w->stopped = true;
+    for (struct source *s = w->sources; s; s = s->next) {
+        if (s->reflector)
+            reflector_stop(s->reflector);
+        discovery_cancel(s->discovery);
+        s->discovery = NULL;
+        loop_timer_clear(w->opts.loop, &s->retry);
+        for (struct sub *sub = s->subs; sub; sub = sub->next) {
+            review_cancel(sub->review);
+            sub->review = NULL;
+            loop_timer_clear(w->opts.loop, &sub->retry);
+        }
+    }
+}
+
+/* --- how it is --- */
+
+bool watch_ready(const struct watch *w, struct buf *why)
+{
+    bool ready = true;
+
+    for (const struct source *s = w->sources; s; s = s->next) {
+        size_t pending = 0;
+
+        if (!s->subs)
+            continue;
+        for (const struct sub *sub = s->subs; sub; sub = sub->next)
+            pending += !sub->admitted && !sub->denied;
+        if (!s->synced || pending) {
+            ready = false;
+            if (why)
+                (void)!buf_printf(why, NULL, "watch of %s %s: %s%s\n", s->api_version, s->kind,
+                                  s->synced ? "guests under review" : "not synced",
+                                  s->trouble[0] ? " (in trouble: see its log)" : "");
+        }
+    }
+    return ready;
+}
+
+json_t *watch_describe(const struct watch *w, const struct guest *g, uint16_t trigger)
+{
+    const struct sub *sub = g->subs ? g->subs[trigger] : NULL;
+    const struct source *s = sub ? sub->source : NULL;
+
+    (void)w;
+    if (!sub)
+        return json_null();
+    return json_pack("{s:s, s:s, s:s, s:b, s:b, s:I, s:s, s:s}", "apiVersion", s->api_version,
+                     "kind", s->kind, "path", s->resource.path, "synced", s->synced, "admitted",
+                     sub->admitted, "handled", (json_int_t)guest_seen(sub->guest, sub->trigger),
+                     "reason", sub->reason, "trouble", s->trouble);
+}
