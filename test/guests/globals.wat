@@ -19,7 +19,7 @@
   (func (export "bump") (result i32)
     (global.set $i (i32.add (global.get $i) (i32.const 1)))
     (global.get $i))
-  (func (export "spin") (loop (br 0)))
+  (func $spinning (export "spin") (loop (br 0)))
   (func (export "recurse") (param i32) (result i32)
     (if (result i32) (local.get 0)
       (then (i32.add (i32.const 1) (call 3 (i32.sub (local.get 0) (i32.const 1)))))
