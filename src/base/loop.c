@@ -4,6 +4,7 @@
 #include "base/limits.h"
 
 #include <assert.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <uv.h>
 
@@ -30,27 +31,41 @@ struct loop {
 
 static void timer_fired(uv_timer_t *handle);
 
-/* libuv counts in milliseconds: round up, so that a timer never fires early. */
+/* What is due already comes with the next poll, through the async handle. Not through a libuv timer
+ * of no time: one that is started again from its own callback runs again before any poll, and a
+ * timer that always sets itself for now would shut out all else. libuv counts in milliseconds: when
+ * its timer comes too early by a part of one, it is armed once more. */
 static void timer_arm(struct loop *l)
 {
     uint64_t now = clock_now_ns(), due = timers_next(&l->timers);
 
-    if (due == 0 || l->stopping) {
-        uv_timer_stop(&l->timer);
+    uv_timer_stop(&l->timer);
+    if (due == 0 || l->stopping)
+        return;
+    if (due <= now) {
+        uv_async_send(&l->async);
         return;
     }
     uv_update_time(&l->uv);
-    uv_timer_start(&l->timer, timer_fired, due > now ? (due - now + NS_PER_MS - 1) / NS_PER_MS : 0,
-                   0);
+    uv_timer_start(&l->timer, timer_fired, (due - now + NS_PER_MS - 1) / NS_PER_MS, 0);
+}
+
+static void timers_due(struct loop *l)
+{
+    uint64_t now = clock_now_ns(), due = timers_next(&l->timers);
+
+    if (due == 0 || l->stopping)
+        return;
+    if (due <= now) {
+        l->now_ns = now;
+        timers_run(&l->timers, now);
+    }
+    timer_arm(l);
 }
 
 static void timer_fired(uv_timer_t *handle)
 {
-    struct loop *l = handle->data;
-
-    l->now_ns = clock_now_ns();
-    timers_run(&l->timers, l->now_ns);
-    timer_arm(l);
+    timers_due(handle->data);
 }
 
 int loop_timer_set(struct loop *l, struct timer *t, uint64_t due_ns, struct err *err)
@@ -69,15 +84,25 @@ void loop_timer_clear(struct loop *l, struct timer *t)
 
 /* --- messages --- */
 
-static void inbox_drain(uv_async_t *handle)
+/* Returns whether there were any. */
+static bool inbox_drain(struct loop *l)
 {
-    struct loop *l = handle->data;
     struct msg *m = inbox_take(&l->inbox), *next;
+    bool any = m != NULL;
 
     for (; m; m = next) {
         next = m->next;
         m->run(m);
     }
+    return any;
+}
+
+static void woken(uv_async_t *handle)
+{
+    struct loop *l = handle->data;
+
+    inbox_drain(l);
+    timers_due(l);
 }
 
 void loop_post(struct loop *l, struct msg *m)
@@ -116,8 +141,11 @@ int loop_new(struct loop **out, struct err *err)
     if (!l)
         return err_set(err, ERR_NOMEM, 0, "no memory for the loop");
     rc = uv_loop_init(&l->uv);
-    if (rc == 0)
-        rc = uv_async_init(&l->uv, &l->async, inbox_drain);
+    if (rc == 0) {
+        rc = uv_async_init(&l->uv, &l->async, woken);
+        if (rc)
+            uv_loop_close(&l->uv);
+    }
     if (rc) {
         free(l);
         return err_set(err, ERR_NOMEM, -rc, "event loop");
@@ -146,22 +174,40 @@ void loop_stop(struct loop *l)
     uv_stop(&l->uv);
 }
 
+/* One turn that completes what owners closed. Waits a little where a request is under way in
+ * another thread (a name lookup): that cannot be closed, only end. */
+static void closing_turn(struct loop *l)
+{
+    struct pollfd events = {.fd = uv_backend_fd(&l->uv), .events = POLLIN};
+
+    if (uv_backend_timeout(&l->uv) != 0 && uv_loop_alive(&l->uv))
+        poll(&events, 1, LOOP_CLOSE_TURN_MS);
+    uv_run(&l->uv, UV_RUN_NOWAIT);
+}
+
 void loop_free(struct loop *l)
 {
+    bool more = true;
+    int rc;
+
     if (!l)
         return;
-    inbox_drain(&l->async);
+    l->stopping = true;
+    inbox_drain(l);
     for (size_t i = 0; i < LOOP_SIGNALS_MAX; i++)
         if (l->signals[i].used)
             uv_close((uv_handle_t *)&l->signals[i].handle, NULL);
     uv_close((uv_handle_t *)&l->before_poll, NULL);
     uv_close((uv_handle_t *)&l->timer, NULL);
     uv_close((uv_handle_t *)&l->async, NULL);
-    /* A few turns complete the closes that owners began; a handle that nobody closed is a bug here.
-     */
-    for (int turns = 0; turns < LOOP_CLOSE_TURNS_MAX && uv_loop_alive(&l->uv); turns++)
-        uv_run(&l->uv, UV_RUN_NOWAIT);
-    assert(uv_loop_close(&l->uv) == 0);
+    for (int turns = 0; turns < LOOP_CLOSE_TURNS_MAX && more; turns++) {
+        closing_turn(l);
+        more = inbox_drain(l) || uv_loop_alive(&l->uv);
+    }
+    rc = uv_loop_close(&l->uv);
+    if (rc && l->uv.active_reqs.count > 0)
+        return; /* its thread will still write to the loop, which must stay: the program ends */
+    assert(rc == 0); /* else a handle that nobody closed */
     inbox_destroy(&l->inbox);
     timers_free(&l->timers);
     free(l);
@@ -185,13 +231,14 @@ int loop_on_signal(struct loop *l, int signum, void (*fn)(void *ctx, int signum)
 
         if (slot->used)
             continue;
-        *slot = (struct signal_slot){.fn = fn, .ctx = ctx, .used = true};
-        uv_signal_init(&l->uv, &slot->handle);
-        slot->handle.data = slot;
-        rc = uv_signal_start(&slot->handle, signal_came, signum);
-        if (rc)
-            return err_set(err, ERR_IO, -rc, "signal %d", signum);
-        return 0;
+        *slot = (struct signal_slot){.fn = fn, .ctx = ctx};
+        rc = uv_signal_init(&l->uv, &slot->handle);
+        if (rc == 0) {
+            slot->used = true; /* and closed by loop_free, started or not */
+            slot->handle.data = slot;
+            rc = uv_signal_start(&slot->handle, signal_came, signum);
+        }
+        return rc ? err_set(err, ERR_IO, -rc, "signal %d", signum) : 0;
     }
     return err_set(err, ERR_LIMIT, 0, "signal handlers: limit %d", LOOP_SIGNALS_MAX);
 }

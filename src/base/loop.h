@@ -23,14 +23,16 @@ void loop_run(struct loop *loop);
 /* Loop thread only. */
 void loop_stop(struct loop *loop);
 /* Closes what is left of the loop's own and frees it; every other handle must be closed by its
- * owner before. Closes pending since are completed here. NULL is fine. */
+ * owner before. Closes pending since are completed here, messages run, and timers forgotten without
+ * firing. Waits up to LOOP_CLOSE_TURNS_MAX times LOOP_CLOSE_TURN_MS for a name lookup under way; a
+ * longer one keeps the loop's memory. NULL is fine. */
 void loop_free(struct loop *loop);
 /* Monotonic ns, read once a turn: the same for all that happens in it. Loop thread only. */
 uint64_t loop_now_ns(struct loop *loop);
 /* Any thread: m->run(m) is called on the loop thread, in order. */
 void loop_post(struct loop *loop, struct msg *m);
-/* Sets (or moves) a timer; a due time in the past fires in this or the next turn, never from here.
- */
+/* Sets (or moves) a timer; a due time in the past fires in the next turn, never from here. May be
+ * up to 2 ms late, never early. ERR_NOMEM only when it was not set before. Loop thread only. */
 int loop_timer_set(struct loop *loop, struct timer *t, uint64_t due_ns, struct err *err) ERR_CHECK;
 void loop_timer_clear(struct loop *loop, struct timer *t);
 /* Calls fn(ctx) on the loop thread for SIGTERM, SIGINT or SIGHUP. One function for each signal. */

@@ -55,8 +55,8 @@ static int make_room(struct timers *ts, struct err *err)
 
 int timers_set(struct timers *ts, struct timer *t, uint64_t due_ns, struct err *err)
 {
-    if (due_ns == 0)
-        due_ns = 1;
+    if (due_ns <= ts->running_ns)
+        due_ns = ts->running_ns + 1;
     if (!t->at) {
         if (make_room(ts, err) < 0)
             return -1;
@@ -92,12 +92,14 @@ uint64_t timers_next(const struct timers *ts)
 
 void timers_run(struct timers *ts, uint64_t now_ns)
 {
-    for (size_t most = ts->n; most > 0 && ts->n && ts->heap[0]->due_ns <= now_ns; most--) {
+    ts->running_ns = now_ns;
+    while (ts->n && ts->heap[0]->due_ns <= now_ns) {
         struct timer *t = ts->heap[0];
 
         timers_clear(ts, t);
         t->fire(t);
     }
+    ts->running_ns = 0;
 }
 
 void timers_free(struct timers *ts)

@@ -20,6 +20,7 @@ struct timer {
 struct timers {
     struct timer **heap;
     size_t n, room;
+    uint64_t running_ns; /* in timers_run: its time, else 0 */
 };
 
 /* Sets or moves. ERR_NOMEM only when it was not set before. */
@@ -27,7 +28,9 @@ int timers_set(struct timers *ts, struct timer *t, uint64_t due_ns, struct err *
 void timers_clear(struct timers *ts, struct timer *t);
 /* When the next one is due; 0 if there is none. */
 uint64_t timers_next(const struct timers *ts);
-/* Fires what is due. What a callback sets for now fires at the next call, so this always ends. */
+/* Fires what is due, earliest first. What a callback sets for now or earlier fires at the next
+ * call, so this always ends and no timer keeps others from their turn. now_ns is less than
+ * UINT64_MAX. */
 void timers_run(struct timers *ts, uint64_t now_ns);
 /* Forgets all timers (they read as not set) and the heap. */
 void timers_free(struct timers *ts);
