@@ -29,11 +29,15 @@ static const struct {
 static void err_fill(struct err *err, enum err_code code, int sys, const char *fmt, va_list ap)
     __attribute__((format(printf, 4, 0)));
 
+/* Through a copy: the arguments may be a part of the old message. */
 static void err_fill(struct err *err, enum err_code code, int sys, const char *fmt, va_list ap)
 {
+    char msg[ERR_MSG_MAX];
+
+    vsnprintf(msg, sizeof(msg), fmt, ap);
     err->code = code;
     err->sys = sys;
-    vsnprintf(err->msg, sizeof(err->msg), fmt, ap);
+    memcpy(err->msg, msg, sizeof(msg));
 }
 
 int err_set(struct err *err, enum err_code code, int sys, const char *fmt, ...)
@@ -70,18 +74,18 @@ int err_set_status(struct err *err, enum err_code code, int status, const char *
 
 int err_wrap(struct err *err, const char *fmt, ...)
 {
-    char inner[ERR_MSG_MAX];
+    char msg[ERR_MSG_MAX];
     va_list ap;
     int used;
 
     if (!err)
         return -1;
-    memcpy(inner, err->msg, sizeof(inner));
     va_start(ap, fmt);
-    used = vsnprintf(err->msg, sizeof(err->msg), fmt, ap);
+    used = vsnprintf(msg, sizeof(msg), fmt, ap);
     va_end(ap);
-    if (used >= 0 && (size_t)used < sizeof(err->msg))
-        snprintf(err->msg + used, sizeof(err->msg) - (size_t)used, ": %s", inner);
+    if (used >= 0 && (size_t)used < sizeof(msg))
+        snprintf(msg + used, sizeof(msg) - (size_t)used, ": %s", err->msg);
+    memcpy(err->msg, msg, sizeof(msg));
     return -1;
 }
 

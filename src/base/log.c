@@ -1,7 +1,9 @@
 #include "base/log.h"
 
 #include "base/limits.h"
+#include "base/text.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -28,16 +30,23 @@ enum log_level log_level_get(void)
 }
 
 /* Appends text with JSON escapes; returns the new length. What does not fit is cut at a whole
- * escape. */
+ * character or escape; what is no UTF-8 becomes the replacement character, since JSON has no bytes.
+ */
 static size_t put_escaped(char *out, size_t len, size_t cap, const char *text)
 {
-    for (const unsigned char *p = (const unsigned char *)text; *p && len + 7 < cap; p++) {
-        if (*p == '"' || *p == '\\')
-            len += (size_t)snprintf(out + len, cap - len, "\\%c", *p);
-        else if (*p < 0x20 || *p == 0x7f)
-            len += (size_t)snprintf(out + len, cap - len, "\\u%04x", *p);
-        else
-            out[len++] = (char)*p;
+    for (size_t n; *text && len + 7 < cap; text += n ? n : 1) {
+        unsigned char c = (unsigned char)*text;
+
+        n = text_char(text);
+        if (c == '"' || c == '\\') {
+            out[len++] = '\\';
+            out[len++] = *text;
+        } else if (n == 0) {
+            len += (size_t)snprintf(out + len, cap - len, "\\u%04x", c < 0x80 ? c : 0xfffdu);
+        } else {
+            memcpy(out + len, text, n);
+            len += n;
+        }
     }
     return len;
 }
@@ -45,8 +54,13 @@ static size_t put_escaped(char *out, size_t len, size_t cap, const char *text)
 /* A guest's text must not be able to forge lines or drive the terminal. */
 static size_t put_plain(char *out, size_t len, size_t cap, const char *text)
 {
-    for (const unsigned char *p = (const unsigned char *)text; *p && len + 2 < cap; p++)
-        out[len++] = *p < 0x20 || *p == 0x7f ? ' ' : (char)*p;
+    for (size_t n; *text && len + 5 < cap; text += n ? n : 1) {
+        n = text_char(text);
+        if (n == 0)
+            out[len++] = (unsigned char)*text < 0x80 ? ' ' : '?';
+        memcpy(out + len, text, n);
+        len += n;
+    }
     return len;
 }
 
@@ -95,6 +109,7 @@ static size_t render(char *out, size_t cap, enum log_level level, const char *gu
 void log_line(enum log_level level, const char *guest, const char *fmt, ...)
 {
     char text[LOG_LINE_MAX], line[2 * LOG_LINE_MAX];
+    int saved = errno; /* may be what the caller looks at next */
     va_list ap;
     ssize_t unused;
 
@@ -105,4 +120,5 @@ void log_line(enum log_level level, const char *guest, const char *fmt, ...)
     va_end(ap);
     unused = write(2, line, render(line, sizeof(line), level, guest, text));
     (void)unused; /* nowhere to report it */
+    errno = saved;
 }

@@ -1,10 +1,10 @@
 /* UTF-8 as RFC 3629 has it: no overlong forms, no surrogates, nothing past U+10FFFF. */
 #include "base/text.h"
 
-/* Length of the character at p, 0 where it is a control character or no UTF-8. A NUL ends every
- * sequence, so nothing behind it is read. */
-static size_t character(const unsigned char *p)
+/* A NUL ends every sequence, so nothing behind it is read. */
+size_t text_char(const char *text)
 {
+    const unsigned char *p = (const unsigned char *)text;
     static const struct {
         unsigned char lead_min, lead_max, second_min, second_max;
         size_t len;
@@ -33,8 +33,8 @@ static size_t character(const unsigned char *p)
 
 void text_clean(char *text)
 {
-    for (unsigned char *p = (unsigned char *)text; *p;) {
-        size_t n = character(p);
+    for (char *p = text; *p;) {
+        size_t n = text_char(p);
 
         if (n == 0) {
             *p = '?';
@@ -46,9 +46,7 @@ void text_clean(char *text)
 
 bool text_is_clean(const char *text)
 {
-    const unsigned char *p = (const unsigned char *)text;
-
-    while (*p && character(p))
-        p += character(p);
-    return *p == 0;
+    while (*text && text_char(text))
+        text += text_char(text);
+    return *text == 0;
 }

@@ -5,6 +5,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* Length in bytes of the character at text; 0 where it is a control character (the NUL, and those
+ * of Latin 1 included) or no UTF-8. */
+size_t text_char(const char *text);
 /* Replaces control characters and what is no UTF-8 (cut sequences too) by '?', in place. */
 void text_clean(char *text);
 /* True where there is nothing to replace. */
