@@ -82,12 +82,16 @@ struct instance_opts {
  * memory are used up. */
 int instance_new(struct instance **out, struct engine *engine, struct image *image,
                  const struct instance_opts *opts, struct err *err) ERR_CHECK;
+enum restore_flags {
+    RESTORE_NOWAIT = 1, /* what would be read from the disk is ERR_AGAIN instead */
+    RESTORE_READ = 2,   /* read large runs too, instead of mapping them */
+};
 /* Puts a snapshot's memory and globals in place; the instance must be new. Large runs are mapped,
  * small ones read. ERR_AGAIN: a small run or the header is not in the page cache (the caller has
  * snapshot_fetch done elsewhere and tries again with a new instance); ERR_CORRUPT: the header is
  * not what the record says, or the arena is too short. */
 int instance_restore(struct instance *i, const struct snapshot *s, const struct arena *arena,
-                     bool nowait, struct err *err) ERR_CHECK;
+                     unsigned flags, struct err *err) ERR_CHECK;
 /* The other user of an instance's lifetime: a guest that is awake changes hands between threads. */
 void instance_set_user(struct instance *i, void *user);
 

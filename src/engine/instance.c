@@ -347,16 +347,22 @@ static int run_map(uint8_t *memory, const struct run *run, int fd, struct err *e
     return 0;
 }
 
+static bool read_not_mapped(const struct run *run, unsigned how)
+{
+    return how & RESTORE_READ || run->count <= RESTORE_READ_PAGES_MAX;
+}
+
 /* Reads runs that lie one behind the other in the arena with one call. Returns how many it took. */
-static ssize_t runs_read(uint8_t *memory, const struct run *runs, size_t n, int fd, int flags,
+static ssize_t runs_read(uint8_t *memory, const struct run *runs, size_t n, int fd, unsigned how,
                          struct err *err)
 {
+    const int flags = how & RESTORE_NOWAIT ? RWF_NOWAIT : 0;
     struct iovec iov[RESTORE_IOV_MAX];
     uint64_t end = runs[0].offset;
     size_t k = 0, bytes = 0;
     ssize_t got;
 
-    while (k < n && k < RESTORE_IOV_MAX && runs[k].count <= RESTORE_READ_PAGES_MAX &&
+    while (k < n && k < RESTORE_IOV_MAX && read_not_mapped(&runs[k], how) &&
            runs[k].offset == end) {
         iov[k].iov_base = memory + (size_t)runs[k].page * PAGE_BYTES;
         iov[k].iov_len = (size_t)runs[k].count * PAGE_BYTES;
@@ -376,7 +382,7 @@ static ssize_t runs_read(uint8_t *memory, const struct run *runs, size_t n, int 
     return err_set(err, ERR_CORRUPT, 0, "the arena ends inside the snapshot");
 }
 
-static int runs_restore(struct instance *i, const struct snapshot *s, int fd, int flags,
+static int runs_restore(struct instance *i, const struct snapshot *s, int fd, unsigned how,
                         struct err *err)
 {
     uint8_t *memory = wasmtime_memory_data(i->context, &i->memory);
@@ -385,11 +391,11 @@ static int runs_restore(struct instance *i, const struct snapshot *s, int fd, in
     for (size_t n = 0; n < s->nruns;) {
         ssize_t took = 1;
 
-        if (runs[n].count > RESTORE_READ_PAGES_MAX) {
+        if (!read_not_mapped(&runs[n], how)) {
             if (run_map(memory, &runs[n], fd, err) < 0)
                 return -1;
         } else {
-            took = runs_read(memory, runs + n, s->nruns - n, fd, flags, err);
+            took = runs_read(memory, runs + n, s->nruns - n, fd, how, err);
             if (took < 0)
                 return -1;
         }
@@ -399,8 +405,9 @@ static int runs_restore(struct instance *i, const struct snapshot *s, int fd, in
 }
 
 int instance_restore(struct instance *i, const struct snapshot *s, const struct arena *arena,
-                     bool nowait, struct err *err)
+                     unsigned flags, struct err *err)
 {
+    const bool nowait = flags & RESTORE_NOWAIT;
     const struct global_bits *globals = snapshot_globals(s);
 
     assert(!i->future);
@@ -413,7 +420,7 @@ int instance_restore(struct instance *i, const struct snapshot *s, const struct 
     if (instance_memory_bytes(i) != (uint64_t)s->memory_pages * PAGE_BYTES)
         return err_set(err, ERR_CORRUPT, 0, "snapshot of %u pages, less than the module's own",
                        s->memory_pages);
-    if (runs_restore(i, s, arena_fd(arena), nowait ? RWF_NOWAIT : 0, err) < 0)
+    if (runs_restore(i, s, arena_fd(arena), flags, err) < 0)
         return -1;
     for (uint32_t n = 0; n < s->nglobals; n++)
         if (global_write(i, n, &globals[n], err) < 0)

@@ -119,9 +119,11 @@ struct guests_opts {
     bool same_boot;             /* the snapshots' pages are as they were written */
     void (*drained)(void *ctx); /* after guests_drain: all are gone */
     void *ctx;
-    /* What happened to a guest, after its state changed; NULL: nobody wants to know. For tests and
-     * benchmarks; must not change the guest. */
+    /* What happens to a guest: `observe` when its state has changed but before the action, with the
+     * awake as it came back; `after` the action. For tests and benchmarks; NULL: nobody wants to
+     * know. They must not change the guest. */
     void (*observe)(void *ctx, const struct guest *g, enum guest_event ev);
+    void (*after)(void *ctx, const struct guest *g, enum guest_event ev);
 };
 
 struct guests_stats {

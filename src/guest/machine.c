@@ -531,10 +531,12 @@ void guest_step(struct guest *g, enum guest_event ev)
 
         assert(s->next != 0);
         g->state = s->next; /* the only assignment in the program */
-        if (s->act)
-            s->act(g);
         if (g->all->opts.observe)
             g->all->opts.observe(g->all->opts.ctx, g, ev);
+        if (s->act)
+            s->act(g);
+        if (g->all->opts.after)
+            g->all->opts.after(g->all->opts.ctx, g, ev);
         ev = g->posted;
         g->posted = GE_NONE;
     }

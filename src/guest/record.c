@@ -316,8 +316,8 @@ static int read_snapshot(struct reader *r, struct guest *g, bool use, struct err
 
 static int apply(struct guest *g, const uint8_t *data, size_t len, struct err *err)
 {
-    struct head h;
-    struct reader r;
+    struct head h = {0};
+    struct reader r = {0};
     bool same;
 
     if (read_head(&r, data, len, &h, err) < 0)

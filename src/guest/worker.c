@@ -113,7 +113,8 @@ static int make_instance(struct awake *a)
         return 0;
     }
     if (!(a->verify && !a->fetched) &&
-        instance_restore(a->inst, a->from, self->env.arena, !a->fetched, &a->err) == 0) {
+        instance_restore(a->inst, a->from, self->env.arena, a->fetched ? 0 : RESTORE_NOWAIT,
+                         &a->err) == 0) {
         a->woke = true;
         return 0;
     }

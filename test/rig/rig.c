@@ -149,6 +149,14 @@ static void observed(void *ctx, const struct guest *g, enum guest_event ev)
 
     if (r->observe)
         r->observe(r, g, ev);
+}
+
+static void after(void *ctx, const struct guest *g, enum guest_event ev)
+{
+    struct rig *r = ctx;
+
+    (void)g;
+    (void)ev;
     if (r->until && r->until(r, r->until_ctx))
         loop_stop(r->loop);
 }
@@ -164,6 +172,7 @@ static int open_all(struct rig *r, struct err *err)
                                .same_boot = r->same_boot,
                                .drained = drained,
                                .observe = observed,
+                               .after = after,
                                .ctx = r};
 
     if (loop_new(&r->loop, err) < 0)
