@@ -50,8 +50,8 @@ struct kube_receiver {
 /* Takes a copy of nothing: config is borrowed and must outlive the client. */
 int kube_client_new(struct kube_client **out, struct loop *loop, const struct kube_config *config,
                     struct err *err) ERR_CHECK;
-/* Cancels all streams (no callbacks) and closes; memory goes when the loop has closed the handles.
- */
+/* Cancels all streams (no callbacks) and closes; libuv's part of the memory goes when the loop has
+ * closed the handles. Not from within a receiver's callback. NULL is fine. */
 void kube_client_free(struct kube_client *client);
 
 /* Starts a request; out may be NULL. ERR_LIMIT: KUBE_STREAMS_MAX under way. Requests made while
@@ -66,6 +66,16 @@ void kube_end(struct kube_stream *s);
 void kube_consume(struct kube_stream *s, size_t n);
 /* Forgets the stream: RST_STREAM(CANCEL), no further callbacks. */
 void kube_cancel(struct kube_stream *s);
+
+/* Times that tests shorten; the defaults are in base/limits.h. A member that is 0 stays as it is.
+ */
+struct kube_timing {
+    uint32_t connect_ms; /* for an attempt to connect, and for a request's wait for a connection */
+    uint32_t backoff_min_ms, backoff_max_ms;
+    uint32_t ping_after_ms, ping_timeout_ms;
+    uint32_t idle_ms;
+};
+void kube_client_set_timing(struct kube_client *client, const struct kube_timing *timing);
 
 struct kube_client_stats {
     unsigned connections, streams, waiting;
