@@ -3,8 +3,9 @@
 #   roost_guest(NAME source... [DEFINES NAME=VALUE...] [STACK bytes])
 #   roost_wat(NAME source.wat)
 #
-# Each is compiled with the SDK (sdk/c) as a wasip1 reactor, small and stripped: no path of this
-# machine is in it, so the same sources give the same bytes anywhere. The target `guests` builds all.
+# Each is compiled with the SDK (sdk/c) as a wasip1 reactor, small. The names of functions stay, for
+# the backtraces of traps (1 KB); all else of debugging goes, and no path of this machine is in it,
+# so the same sources give the same bytes anywhere. The target `guests` builds all.
 find_program(WASM_CLANG NAMES clang-14 clang REQUIRED)
 find_program(WASM_LD NAMES wasm-ld-14 wasm-ld REQUIRED)
 if(NOT EXISTS /usr/include/wasm32-wasi/wasi/api.h)
@@ -24,14 +25,18 @@ set(GUESTS_FLAGS
   -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Wstrict-prototypes -Wundef -Wwrite-strings
   -Wformat=2 -Wvla -Werror
   -ffile-prefix-map=${CMAKE_SOURCE_DIR}=.
-  -Wl,--strip-all -Wl,--gc-sections -Wl,--stack-first)
+  -Wl,--strip-debug -Wl,--gc-sections -Wl,--stack-first)
 
 function(roost_guest name)
   cmake_parse_arguments(ARG "" "STACK" "DEFINES" ${ARGN})
   set(sources)
+  set(beside)
   foreach(source ${ARG_UNPARSED_ARGUMENTS})
     get_filename_component(source ${source} ABSOLUTE)
+    get_filename_component(dir ${source} DIRECTORY)
+    file(GLOB headers CONFIGURE_DEPENDS ${dir}/*.h)
     list(APPEND sources ${source})
+    list(APPEND beside ${headers})
   endforeach()
   set(flags ${GUESTS_FLAGS})
   foreach(define ${ARG_DEFINES})
@@ -40,7 +45,6 @@ function(roost_guest name)
   if(ARG_STACK)
     list(APPEND flags -Wl,-z,stack-size=${ARG_STACK})
   endif()
-  file(GLOB beside CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*.h)
   add_custom_command(
     OUTPUT ${GUESTS_DIR}/${name}.wasm
     COMMAND ${WASM_CLANG} ${flags} -I ${GUESTS_SDK_DIR}

@@ -43,12 +43,12 @@ static struct {
     int log_level, lines;
 } fake;
 
-static void fake_reset(void)
+static inline void fake_reset(void)
 {
     memset(&fake, 0, sizeof(fake));
 }
 
-static void fake_attr(int i, const char *name, const char *value)
+static inline void fake_attr(int i, const char *name, const char *value)
 {
     fake.event[i].name = name;
     fake.event[i].value = value;
