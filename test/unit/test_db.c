@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 
 #include <cmocka.h>
+#include <fcntl.h>
 
 struct fixture {
     struct tmp_dir dir;
@@ -440,6 +441,46 @@ static void test_a_disk_that_is_full_for_a_while(void **state)
     expect(f, "t", "after=2 before=1 ");
 }
 
+/* LMDB writes its head pages through a descriptor of its own, opened with O_DSYNC. */
+static int head_descriptor(const char *path)
+{
+    char link[64], target[512];
+
+    for (int fd = 3; fd < 256; fd++) {
+        ssize_t n;
+
+        snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+        n = readlink(link, target, sizeof(target) - 1);
+        if (n <= 0)
+            continue;
+        target[n] = 0;
+        if (strcmp(target, path) == 0 && (fcntl(fd, F_GETFL) & O_DSYNC))
+            return fd;
+    }
+    return -1;
+}
+
+static void test_a_head_page_that_cannot_be_written(void **state)
+{
+    struct fixture *f = *state;
+    struct db_batch *b = batch();
+    int head = head_descriptor(tmp_file(&f->dir, "db"));
+    int readonly = open(f->dir.file, O_RDONLY);
+
+    assert_true(head >= 0 && readonly >= 0);
+    put(b, "t", "before", "1");
+    assert_int_equal(commit(f, b), ERR_NONE);
+    assert_int_equal(dup2(readonly, head), head);
+    close(readonly);
+    b = batch();
+    put(b, "t", "lost", "1");
+    assert_int_equal(commit(f, b), ERR_IO); /* the environment is unusable from here on */
+    b = batch();
+    put(b, "t", "after", "2");
+    assert_int_equal(commit(f, b), ERR_NONE); /* it was opened again */
+    expect(f, "t", "after=2 before=1 ");
+}
+
 static void test_what_is_no_database_is_not_opened(void **state)
 {
     struct fixture *f = *state;
@@ -575,6 +616,7 @@ int main(void)
         TEST(test_the_queue_has_a_maximum),
         TEST(test_a_full_database_fails_that_batch_only),
         TEST(test_a_disk_that_is_full_for_a_while),
+        TEST(test_a_head_page_that_cannot_be_written),
         TEST(test_what_is_no_database_is_not_opened),
         TEST(test_a_kill_leaves_a_prefix_of_whole_batches),
         TEST(test_any_thread_may_submit),
