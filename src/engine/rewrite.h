@@ -2,15 +2,17 @@
  *
  * Reads a core WebAssembly module (binary) and writes an equal one in which
  *  - every mutable global that it defines is exported, as "roost:global:N" (N its index),
- *  - the memory is exported as "memory" where it was not exported at all,
+ *  - the memory is exported as "memory" where it was not (whatever other names it has),
  *  - a start section is gone and its function exported as "roost:start",
  *  - custom sections other than "name" are dropped.
  * What would be lost by a sleep is refused by name (ERR_UNSUPPORTED):
- * table.set/grow/init/copy/fill, elem.drop, data.drop, memory.init, passive or declared-and-used
- * segments, shared or several memories, memory64, imported mutable globals, imported memories and
- * tables, mutable globals of reference type; and a component, with what to do. Everything is
- * checked before use; a malformed module is ERR_INVALID with the offset. It does not validate code
- * beyond what it must read: the compiler does.
+ * table.set/grow/init/copy/fill, elem.drop, data.drop, memory.init, passive segments, shared or
+ * several memories, memory64, imported mutable globals, imported memories and tables, mutable
+ * globals of reference type. So is what is not enabled (threads, exceptions, garbage collection,
+ * relaxed SIMD, ...), an export whose name begins with "roost:", and a component, each with what to
+ * do. Everything is checked before use; a malformed module is ERR_INVALID with the offset. It does
+ * not validate code beyond what it must read (the compiler does), but for one thing: that the start
+ * function has neither parameters nor results, since the host will call it unchecked.
  */
 #ifndef ROOST_ENGINE_REWRITE_H
 #define ROOST_ENGINE_REWRITE_H
