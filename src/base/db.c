@@ -11,7 +11,8 @@
  *
  * There is no lock file: the caller holds the state directory's lock, and inside the process `env`
  * is used under one mutex, by the commit thread and by db_scan. The map is DB_MAP_BYTES_MAX of
- * address space; what is resident is the pages of the tree that are touched.
+ * address space; what is resident is the pages of the tree that were touched, until after
+ * DB_REOPEN_BYTES the environment is opened anew.
  *
  * Only this file knows LMDB. A callback of a batch is always the commit thread's, and is called
  * exactly once.
@@ -30,7 +31,6 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <time.h>
 
 enum entry_kind { ENTRY_PUT = 1, ENTRY_DELETE };
@@ -55,6 +55,7 @@ struct db {
     pthread_t thread;
     bool thread_runs;
     pthread_mutex_t env_lock; /* the environment */
+    size_t since_open;        /* bytes of entries committed; commit thread only */
     MDB_env *env;             /* NULL: it was not usable any more, and could not be opened again */
     pthread_mutex_t lock;     /* all below */
     pthread_cond_t ready;     /* on CLOCK_MONOTONIC */
@@ -264,13 +265,22 @@ static int env_revive(struct db *db, struct err *err)
     return env_open(db, err);
 }
 
-/* What the commit touched of the map is in the page cache; the process need not count it too. */
-static void env_unmap_pages(struct db *db)
+/* Opens it anew where much was written since: LMDB keeps each page that it ever changed in memory,
+ * and what it touched of the map counts as the process's. If that fails, env_revive tries again. */
+static void env_slim(struct db *db)
 {
-    MDB_envinfo info;
+    struct err err = {0};
 
-    if (db->env && mdb_env_info(db->env, &info) == 0)
-        madvise(info.me_mapaddr, info.me_mapsize, MADV_DONTNEED);
+    if (db->since_open < DB_REOPEN_BYTES)
+        return;
+    db->since_open = 0;
+    pthread_mutex_lock(&db->env_lock);
+    if (db->env)
+        mdb_env_close(db->env);
+    db->env = NULL;
+    if (env_open(db, &err) < 0)
+        log_error("database %s: %s", db->path, err.msg);
+    pthread_mutex_unlock(&db->env_lock);
 }
 
 static int group_commit(struct db *db, const struct db_batch *group, struct err *err)
@@ -285,7 +295,6 @@ static int group_commit(struct db *db, const struct db_batch *group, struct err 
         if (rc)
             db_error(err, rc, "commit");
     }
-    env_unmap_pages(db);
     pthread_mutex_unlock(&db->env_lock);
     pthread_mutex_lock(&db->lock);
     db->stats.sync_ns_last = clock_now_ns() - start;
@@ -346,6 +355,7 @@ static void group_count(struct db *db, const struct db_batch *group, int rc)
         db->stats.batches++;
         db->stats.failed += rc < 0 || b->refused;
         db->stats.bytes_queued -= b->entries.len;
+        db->since_open += sizeof(struct db_batch) + b->entries.len;
     }
     pthread_mutex_unlock(&db->lock);
 }
@@ -379,6 +389,7 @@ static void *commit_main(void *arg)
             log_error("%s", err.msg);
         group_count(db, group, rc);
         group_report(group, rc < 0 ? &err : NULL);
+        env_slim(db);
     }
     return NULL;
 }

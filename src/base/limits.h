@@ -133,6 +133,7 @@ _Static_assert(KUBE_EVENT_MAX < BUF_DEFAULT_MAX, "an event fits in a buffer");
 #define DB_MAP_BYTES_MAX   (8ull << 30)       /* of address space, sparse: the database's size */
 #define DB_GROUP_DELAY_MS  5u                 /* gathering batches before a sync */
 #define DB_GROUP_BYTES     (1u * MIB)         /* no more gathering from here on */
+#define DB_REOPEN_BYTES    (256u * KIB)       /* written, until LMDB's memory is given back */
 #define DB_STACK_BYTES     (128u * KIB)
 #define DISK_RETRIES_MAX   1000u        /* of one call, interrupted by signals */
 #define DISK_IOV_MAX       64u          /* pieces of one vectored call */
