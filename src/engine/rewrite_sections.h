@@ -72,6 +72,16 @@ int section_place(uint8_t id);
 /* Reads all sections behind the module's header. */
 int sections_read(struct sections *s, struct reader module) ERR_CHECK;
 
+/* A vector's count against a limit of base/limits.h, which errors name. */
+#define COUNT(r, out, what, limit) reader_count(r, out, what, #limit, limit)
+
+/* The sections of engine/rewrite_segments.c. */
+int section_read_tables(struct sections *s, struct reader *r) ERR_CHECK;
+int section_read_memories(struct sections *s, struct reader *r) ERR_CHECK;
+int section_read_element_segments(struct sections *s, struct reader *r) ERR_CHECK;
+int section_read_data_segments(struct sections *s, struct reader *r) ERR_CHECK;
+int section_read_data_count(struct sections *s, struct reader *r) ERR_CHECK;
+
 static inline bool sections_is_mutable(const struct sections *s, uint32_t global)
 {
     return (s->mutable_[global / 8] >> (global % 8)) & 1;

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -139,7 +140,7 @@ static void test_environment_is_empty(void **state)
 static void test_signals_are_as_by_default(void **state)
 {
     struct outcome *o = *state;
-    unsigned long long blk = 1, ign = 1;
+    unsigned long long blk, ign;
     sigset_t blocked, before;
 
     signal(SIGPIPE, SIG_IGN);
@@ -149,7 +150,10 @@ static void test_signals_are_as_by_default(void **state)
     run(o, "grep -E 'Sig(Blk|Ign)' /proc/self/status >&2", 0, 1000);
     sigprocmask(SIG_SETMASK, &before, NULL);
     signal(SIGPIPE, SIG_DFL);
-    assert_int_equal(sscanf(o->text, "SigBlk: %llx SigIgn: %llx", &blk, &ign), 2);
+    assert_non_null(strstr(o->text, "SigBlk:"));
+    assert_non_null(strstr(o->text, "SigIgn:"));
+    blk = strtoull(strstr(o->text, "SigBlk:") + 7, NULL, 16);
+    ign = strtoull(strstr(o->text, "SigIgn:") + 7, NULL, 16);
     assert_int_equal(blk, 0);
     assert_int_equal(ign & 0x7fffffff, 0); /* above are glibc's own */
 }
