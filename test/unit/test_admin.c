@@ -1,0 +1,184 @@
+/* serve/admin: every route and what is not one, over its real socket. */
+#include "base/http1.h"
+#include "support/admin_fake.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+static void start(struct admin_fake *f)
+{
+    assert_int_equal(admin_fake_start(f), 0);
+}
+
+/* Status, type and body of one answer. */
+static void expect(const struct admin_fake *f, const char *target, int status, const char *type,
+                   const char *body)
+{
+    AUTO_ANSWER struct http1_answer a = {0};
+    struct err err;
+
+    if (http1_get_unix(&a, f->path, target, 0, &err) < 0)
+        fail_msg("%s: %s", target, err.msg);
+    assert_string_equal(buf_cstr(&a.body), body);
+    assert_int_equal(a.status, status);
+    assert_string_equal(a.content_type, type);
+}
+
+#define JSON    "application/json"
+#define TEXT    "text/plain; charset=utf-8"
+#define PROBLEM "application/problem+json"
+
+static void test_health_and_readiness(void **state)
+{
+    struct admin_fake f = {.guests = "[]"};
+
+    (void)state;
+    start(&f);
+    expect(&f, "/healthz", 200, TEXT, "ok\n");
+    expect(&f, "/readyz", 200, TEXT, "ok\n");
+    expect(&f, "/readyz?verbose", 200, TEXT, "ok\n");
+    assert_int_equal(admin_fake_stop(&f), 0);
+    f.reasons = "API server: connecting\nmodule a.wasm: compiling\n";
+    start(&f);
+    expect(&f, "/healthz", 200, TEXT, "ok\n");
+    expect(&f, "/readyz", 503, TEXT, f.reasons);
+    assert_int_equal(admin_fake_stop(&f), 0);
+    f.reasons = "";
+    start(&f);
+    expect(&f, "/readyz", 503, TEXT, "not ready\n");
+    assert_int_equal(admin_fake_stop(&f), 0);
+}
+
+static void test_version(void **state)
+{
+    struct admin_fake f = {.guests = "[]"};
+
+    (void)state;
+    start(&f);
+    expect(&f, "/v1/version", 200, JSON, "{\"version\":\"" ROOST_VERSION "\"}\n");
+    assert_int_equal(admin_fake_stop(&f), 0);
+}
+
+static void test_guests(void **state)
+{
+    struct admin_fake f = {.guests = "[{\"namespace\":\"n\",\"name\":\"a\"}]"};
+
+    (void)state;
+    start(&f);
+    expect(&f, "/v1/guests", 200, JSON, "{\"items\":[{\"namespace\":\"n\",\"name\":\"a\"}]}\n");
+    expect(&f, "/v1/guests/n/a", 200, JSON, "{\"namespace\":\"n\",\"name\":\"a\"}\n");
+    assert_int_equal(admin_fake_stop(&f), 0);
+    f.guests = "[]";
+    start(&f);
+    expect(&f, "/v1/guests", 200, JSON, "{\"items\":[]}\n");
+    assert_int_equal(admin_fake_stop(&f), 0);
+    f.guests = NULL;
+    start(&f);
+    expect(&f, "/v1/guests", 500, PROBLEM,
+           "{\"type\":\"about:blank\",\"title\":\"Internal Server Error\",\"status\":500,"
+           "\"detail\":\"the answer could not be made: no memory, or too large\"}\n");
+    assert_int_equal(admin_fake_stop(&f), 0);
+}
+
+static void test_what_is_not_there(void **state)
+{
+    static const struct {
+        const char *target, *detail;
+    } cases[] = {
+        {"/", "there is nothing at this path"},
+        {"/v1", "there is nothing at this path"},
+        {"/readyz/", "there is nothing at this path"},
+        {"/v1/guestsx", "there is nothing at this path"},
+        {"//v1/guests", "there is nothing at this path"},
+        {"/v1/guests/", "a guest is /v1/guests/NAMESPACE/NAME"},
+        {"/v1/guests/n", "a guest is /v1/guests/NAMESPACE/NAME"},
+        {"/v1/guests/n/", "a guest is /v1/guests/NAMESPACE/NAME"},
+        {"/v1/guests//a", "a guest is /v1/guests/NAMESPACE/NAME"},
+        {"/v1/guests/n/a/b", "a guest is /v1/guests/NAMESPACE/NAME"},
+        {"/v1/guests/n/b", "there is no such guest"},
+        {"/v1/guests/n/%61", "there is no such guest"}, /* nothing is decoded */
+        {"/v1/guests/../a", "there is no such guest"},
+    };
+    struct admin_fake f = {.guests = "[{\"namespace\":\"n\",\"name\":\"a\"}]"};
+
+    (void)state;
+    start(&f);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char body[256];
+
+        snprintf(body, sizeof(body),
+                 "{\"type\":\"about:blank\",\"title\":\"Not Found\",\"status\":404,"
+                 "\"detail\":\"%s\"}\n",
+                 cases[i].detail);
+        expect(&f, cases[i].target, 404, PROBLEM, body);
+    }
+    assert_int_equal(admin_fake_stop(&f), 0);
+}
+
+static void test_longest_target(void **state)
+{
+    struct admin_fake f = {.guests = "[]"};
+    char target[HTTP1_TARGET_MAX + 2] = "/v1/guests/";
+
+    (void)state;
+    memset(target + strlen(target), 'n', sizeof(target) - 1 - strlen(target));
+    target[HTTP1_TARGET_MAX] = 0;
+    start(&f);
+    expect(&f, target, 404, PROBLEM,
+           "{\"type\":\"about:blank\",\"title\":\"Not Found\",\"status\":404,"
+           "\"detail\":\"a guest is /v1/guests/NAMESPACE/NAME\"}\n");
+    target[HTTP1_TARGET_MAX] = 'n';
+    expect(&f, target, 414, PROBLEM,
+           "{\"type\":\"about:blank\",\"title\":\"URI Too Long\",\"status\":414,"
+           "\"detail\":\"the target is too long\"}\n");
+    assert_int_equal(admin_fake_stop(&f), 0);
+}
+
+static void test_stats_and_their_reset(void **state)
+{
+    struct admin_fake f = {.guests = "[]"};
+
+    (void)state;
+    start(&f);
+    expect(&f, "/v1/stats", 200, JSON, "{\"resets\":0}\n");
+    expect(&f, "/v1/stats?reset", 200, JSON, "{\"resets\":0}\n");
+    expect(&f, "/v1/stats", 200, JSON, "{\"resets\":1}\n");
+    expect(&f, "/v1/stats?resets", 200, JSON, "{\"resets\":1}\n");
+    expect(&f, "/v1/stats", 200, JSON, "{\"resets\":1}\n");
+    assert_int_equal(admin_fake_stop(&f), 0);
+}
+
+static void test_where_it_cannot_listen(void **state)
+{
+    static const struct admin_source source = {0};
+    struct admin *admin = NULL;
+    struct loop *loop = NULL;
+    struct err err;
+
+    (void)state;
+    assert_int_equal(loop_new(&loop, NULL), 0);
+    assert_int_equal(admin_new(&admin, loop, "/nowhere/admin.sock", &source, &err), -1);
+    assert_string_equal(err.msg, "admin API: bind /nowhere/admin.sock: No such file or directory");
+    assert_null(admin);
+    admin_free(NULL);
+    loop_free(loop);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_health_and_readiness),
+        cmocka_unit_test(test_version),
+        cmocka_unit_test(test_guests),
+        cmocka_unit_test(test_what_is_not_there),
+        cmocka_unit_test(test_longest_target),
+        cmocka_unit_test(test_stats_and_their_reset),
+        cmocka_unit_test(test_where_it_cannot_listen),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
