@@ -592,6 +592,17 @@ const struct guests_stats *guests_stats(struct guests *all)
     return st;
 }
 
+size_t guests_unverified(const struct guests *all)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < all->n; i++)
+        n += all->list[i]->verify;
+    for (const struct orphan *o = all->records; o; o = o->next)
+        n++;
+    return n;
+}
+
 void guests_stats_reset(struct guests *all)
 {
     memset(&all->stats, 0, sizeof(all->stats));

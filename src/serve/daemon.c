@@ -1,0 +1,570 @@
+/* See daemon.h. The struct holds what must be freed, in the order in which it was made; daemon_free
+ * goes backwards and accepts any half of it.
+ */
+#include "serve/daemon.h"
+
+#include "base/clock.h"
+#include "base/db.h"
+#include "base/limits.h"
+#include "base/state_dir.h"
+#include "capability/kube.h"
+#include "engine/imagecache.h"
+#include "engine/sigbus.h"
+#include "guest/guest.h"
+#include "kube/kubeconfig.h"
+#include "serve/admin.h"
+#include "serve/report.h"
+#include "trigger/watch.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* A manifest that is no guest: shown with the others, so that nobody looks for it in the log. */
+struct reject {
+    struct reject *next;
+    struct err err;
+};
+
+/* A module that several guests may use: digested and compiled once. */
+struct module {
+    struct module *next;
+    struct daemon *daemon;
+    char *path;
+    uint8_t digest[IMAGE_DIGEST_BYTES];
+    char image_path[4096];
+    struct compile *compile;
+    struct image *image;
+    struct err failed;
+    bool done;
+};
+
+struct daemon {
+    struct daemon_opts opts;
+    struct state_dir *state;
+    struct kube_config *config;
+    struct loop *loop;
+    struct db *db;
+    struct arena *arena;
+    struct engine *engine;
+    struct kube_client *client;
+    struct kube_capability *kube;
+    struct capabilities capabilities;
+    struct watch *watch;
+    struct guests *guests;
+    struct compile_queue *queue;
+    struct admin *admin;
+    struct module *modules;
+    struct reject *rejects;
+    struct report report;
+    struct timer trim, kube_retry;
+    struct kube_stream *probe;
+    bool kube_ready, stopping, checked;
+    char kube_trouble[ERR_MSG_MAX];
+    uint64_t started_ns;
+};
+
+/* --- the API server: there, and lets us in --- */
+
+static void kube_probe(struct daemon *d);
+
+static void probe_head(void *ctx, int status, const char *headers, size_t len)
+{
+    struct daemon *d = ctx;
+
+    (void)headers;
+    (void)len;
+    d->kube_ready = status == 200;
+    if (!d->kube_ready)
+        snprintf(d->kube_trouble, sizeof(d->kube_trouble),
+                 "the API server answers /version with %d", status);
+}
+
+static void probe_data(void *ctx, const uint8_t *data, size_t len)
+{
+    struct daemon *d = ctx;
+
+    (void)data;
+    kube_consume(d->probe, len);
+}
+
+static void probe_again(struct timer *t)
+{
+    kube_probe(container_of(t, struct daemon, kube_retry));
+}
+
+static void probe_failed(struct daemon *d, const char *why)
+{
+    if (strcmp(d->kube_trouble, why) != 0)
+        log_warn("API server: %s; trying again", why);
+    snprintf(d->kube_trouble, sizeof(d->kube_trouble), "%s", why);
+    d->kube_retry.fire = probe_again;
+    if (loop_timer_set(d->loop, &d->kube_retry, loop_now_ns(d->loop) + NS_PER_S, NULL) < 0)
+        log_error("no memory for a timer");
+}
+
+static void probe_end(void *ctx, const struct err *err)
+{
+    struct daemon *d = ctx;
+
+    d->probe = NULL;
+    if (err || !d->kube_ready) {
+        d->kube_ready = false;
+        probe_failed(d, err ? err->msg : d->kube_trouble);
+        return;
+    }
+    log_info("API server %s: connected", d->config->authority);
+    d->kube_trouble[0] = 0;
+}
+
+static void kube_probe(struct daemon *d)
+{
+    static const struct kube_receiver receiver = {
+        .on_head = probe_head, .on_data = probe_data, .on_end = probe_end};
+    struct kube_request req = {.method = "GET", .path = "/version", .lane = KUBE_CALL};
+    struct err err = {0};
+
+    if (kube_send(&d->probe, d->client, &req, &receiver, d, &err) < 0)
+        probe_failed(d, err.msg);
+}
+
+/* --- modules and images --- */
+
+static void module_done(struct module *m)
+{
+    struct guests *guests = m->daemon->guests;
+
+    m->done = true;
+    for (size_t i = 0; guests_at(guests, i); i++) {
+        struct guest *g = guests_at(guests, i);
+
+        if (strcmp(g->spec->module, m->path) != 0)
+            continue;
+        if (m->image)
+            guest_image_ready(g, image_ref(m->image));
+        else
+            guest_reject(g, &m->failed);
+    }
+}
+
+static void module_load(struct module *m)
+{
+    if (image_load(&m->image, m->daemon->engine, m->image_path, &m->failed) < 0)
+        err_wrap(&m->failed, "module %s", m->path);
+    module_done(m);
+}
+
+static void module_compiled(void *ctx, const struct err *err)
+{
+    struct module *m = ctx;
+
+    m->compile = NULL;
+    if (err) {
+        m->failed = *err;
+        module_done(m);
+        return;
+    }
+    module_load(m);
+}
+
+/* Loads the image, or has it compiled first. */
+static void module_prepare(struct module *m)
+{
+    struct compile_opts opts = {
+        .module_path = m->path, .image_path = m->image_path, .digest = m->digest};
+
+    if (image_check(m->image_path, &m->failed) == 0) {
+        m->failed.code = ERR_NONE;
+        module_load(m);
+        return;
+    }
+    if (m->failed.code == ERR_NOT_FOUND) {
+        m->failed.code = ERR_NONE;
+        log_info("module %s: compiling", m->path);
+        if (compile_queue_add(&m->compile, m->daemon->queue, &opts, module_compiled, m,
+                              &m->failed) == 0)
+            return;
+    }
+    module_done(m);
+}
+
+static struct module *module_find(struct daemon *d, const char *path)
+{
+    for (struct module *m = d->modules; m; m = m->next)
+        if (!strcmp(m->path, path))
+            return m;
+    return NULL;
+}
+
+/* At start, before the loop runs: reading the module may block. */
+static struct module *module_get(struct daemon *d, const char *path, struct err *err)
+{
+    struct module *m = module_find(d, path);
+    char dir[3072];
+
+    if (m)
+        return m;
+    m = calloc(1, sizeof(*m));
+    if (!m || !(m->path = strdup(path))) {
+        free(m);
+        err_set(err, ERR_NOMEM, 0, "no memory for a module");
+        return NULL;
+    }
+    m->daemon = d;
+    snprintf(dir, sizeof(dir), "%s/images", d->opts.state_dir);
+    if (image_digest(path, m->digest, NULL, err) < 0 ||
+        image_path(m->image_path, sizeof(m->image_path), dir, m->digest, err) < 0) {
+        free(m->path);
+        free(m);
+        return NULL;
+    }
+    m->next = d->modules;
+    d->modules = m;
+    return m;
+}
+
+/* --- manifests --- */
+
+static void reject(struct daemon *d, const struct err *err)
+{
+    struct reject *r = calloc(1, sizeof(*r));
+
+    log_error("%s", err->msg);
+    if (!r)
+        return;
+    r->err = *err;
+    r->next = d->rejects;
+    d->rejects = r;
+}
+
+static void apply_overrides(const struct daemon_opts *opts, struct guest_spec *spec)
+{
+    if (opts->never_sleep)
+        spec->sleep_mode = SLEEP_NEVER;
+    if (opts->sleep_after_ns >= 0 && !spec->sleep_after_set)
+        spec->sleep_after_ns = (uint64_t)opts->sleep_after_ns;
+}
+
+static int add_guest(struct daemon *d, struct guest_spec *spec, struct err *err)
+{
+    struct module *m = module_get(d, spec->module, err);
+    struct guest *g;
+
+    if (!m) {
+        err_wrap(err, "%s:%u: guest %s/%s", spec->file, spec->line, spec->namespace_, spec->name);
+        guest_spec_free(spec);
+        return -1;
+    }
+    apply_overrides(&d->opts, spec);
+    if (guests_add(&g, d->guests, spec, m->digest, err) < 0)
+        return -1;
+    return watch_subscribe(d->watch, g, err);
+}
+
+static void manifest(void *ctx, struct guest_spec *spec, const struct err *err)
+{
+    struct daemon *d = ctx;
+    struct err own = {0};
+
+    if (!spec) {
+        reject(d, err);
+        return;
+    }
+    if (add_guest(d, spec, &own) < 0)
+        reject(d, &own);
+}
+
+static int read_manifests(struct daemon *d, struct err *err)
+{
+    if (d->opts.guests_dir && guest_spec_read_dir(d->opts.guests_dir, manifest, d, err) < 0)
+        return -1;
+    for (struct module *m = d->modules; m; m = m->next)
+        module_prepare(m);
+    return 0;
+}
+
+/* --- what the admin API shows --- */
+
+static bool is_ready(void *ctx, struct buf *reasons)
+{
+    struct daemon *d = ctx;
+    bool ready = !d->stopping;
+
+    if (d->stopping)
+        (void)!buf_puts(reasons, "stopping\n", NULL);
+    if (!d->opts.no_kubernetes && !d->kube_ready) {
+        ready = false;
+        (void)!buf_printf(reasons, NULL, "API server: %s\n",
+                          d->kube_trouble[0] ? d->kube_trouble : "connecting");
+    }
+    for (const struct module *m = d->modules; m; m = m->next) {
+        if (!m->done) {
+            ready = false;
+            (void)!buf_printf(reasons, NULL, "module %s: compiling\n", m->path);
+        }
+    }
+    if (!d->opts.no_kubernetes && !watch_ready(d->watch, reasons))
+        ready = false;
+    return ready;
+}
+
+static int list(void *ctx, json_t *array)
+{
+    struct daemon *d = ctx;
+
+    for (size_t i = 0; guests_at(d->guests, i); i++)
+        if (json_array_append_new(array, report_guest(guests_at(d->guests, i))) < 0)
+            return -1;
+    for (const struct reject *r = d->rejects; r; r = r->next)
+        if (json_array_append_new(array, report_reject(&r->err)) < 0)
+            return -1;
+    return 0;
+}
+
+static int describe(void *ctx, const char *namespace_, const char *name, json_t **out)
+{
+    struct daemon *d = ctx;
+    char id[SPEC_SUBDOMAIN_MAX * 2 + 2];
+    const struct guest *g;
+
+    snprintf(id, sizeof(id), "%s/%s", namespace_, name);
+    g = guests_find(d->guests, id);
+    if (!g)
+        return -1;
+    *out = report_describe(g, d->watch);
+    return *out ? 0 : -1;
+}
+
+static json_t *stats(void *ctx)
+{
+    struct daemon *d = ctx;
+
+    return report_stats(&d->report);
+}
+
+static void reset(void *ctx)
+{
+    struct daemon *d = ctx;
+
+    guests_stats_reset(d->guests);
+    kube_capability_reset(d->kube);
+}
+
+/* --- signals --- */
+
+static void drained(void *ctx)
+{
+    struct daemon *d = ctx;
+
+    loop_stop(d->loop);
+}
+
+static void told_to_stop(void *ctx, int signum)
+{
+    struct daemon *d = ctx;
+
+    if (d->stopping) {
+        log_warn("signal %d again: ending at once; guests resume from their last sleep", signum);
+        _exit(1);
+    }
+    d->stopping = true;
+    log_info("signal %d: finishing what is in hand, saving all guests", signum);
+    watch_stop(d->watch);
+    guests_drain(d->guests);
+}
+
+/* Once nothing from before this boot is unchecked, later starts need not check. */
+static void note_checked(struct daemon *d)
+{
+    struct err err = {0};
+
+    if (d->checked || guests_unverified(d->guests) > 0)
+        return;
+    d->checked = true;
+    if (state_dir_checked(d->state, &err) < 0)
+        log_warn("state directory: %s; the next start checks all snapshots", err.msg);
+}
+
+/* --- memory: what freed instances leave in the allocator goes back to the system --- */
+
+static void trim(struct timer *t)
+{
+    struct daemon *d = container_of(t, struct daemon, trim);
+    const struct guests_stats *st = guests_stats(d->guests);
+
+    /* Only when nothing runs: it takes the allocator's locks for a millisecond. */
+    if (st->counts.sleeps != d->report.trimmed_at && st->by_state[G_RUNNING] == 0) {
+        malloc_trim(64 * KIB);
+        d->report.trimmed_at = st->counts.sleeps;
+    }
+    note_checked(d);
+    if (loop_timer_set(d->loop, t, loop_now_ns(d->loop) + TRIM_EVERY_NS, NULL) < 0)
+        log_error("no memory for a timer");
+}
+
+/* --- start and end --- */
+
+static void modules_free(struct daemon *d)
+{
+    for (struct module *m = d->modules, *next; m; m = next) {
+        next = m->next;
+        image_unref(m->image);
+        free(m->path);
+        free(m);
+    }
+    for (struct reject *r = d->rejects, *next; r; r = next) {
+        next = r->next;
+        free(r);
+    }
+}
+
+static void daemon_free(struct daemon *d)
+{
+    admin_free(d->admin);
+    compile_queue_free(d->queue);
+    guests_free(d->guests);
+    watch_free(d->watch);
+    modules_free(d);
+    kube_capability_free(d->kube);
+    if (d->probe)
+        kube_cancel(d->probe);
+    kube_client_free(d->client);
+    engine_free(d->engine);
+    db_close(d->db); /* commits what waits, and releases into the arena */
+    arena_close(d->arena);
+    loop_free(d->loop);
+    kube_config_free(d->config);
+    state_dir_close(d->state);
+}
+
+static int open_state(struct daemon *d, struct err *err)
+{
+    char path[4096];
+
+    if (state_dir_open(&d->state, d->opts.state_dir, err) < 0)
+        return -1;
+    snprintf(path, sizeof(path), "%s/images", d->opts.state_dir);
+    if (mkdir(path, 0700) < 0 && errno != EEXIST)
+        return err_set(err, ERR_IO, errno, "%s", path);
+    snprintf(path, sizeof(path), "%s/db", d->opts.state_dir);
+    if (db_open(&d->db, path, err) < 0)
+        return -1;
+    snprintf(path, sizeof(path), "%s/arena", d->opts.state_dir);
+    return arena_open(&d->arena, path, err);
+}
+
+static int connect_kube(struct daemon *d, struct err *err)
+{
+    if (!d->opts.no_kubernetes) {
+        if (kube_config_load(&d->config, d->opts.kubeconfig, d->opts.context, err) < 0 ||
+            kube_client_new(&d->client, d->loop, d->config, err) < 0)
+            return -1;
+        kube_probe(d);
+    }
+    if (kube_capability_new(&d->kube, d->loop, d->client, err) < 0)
+        return -1;
+    d->capabilities.all[d->capabilities.n++] = kube_capability_of(d->kube);
+    return 0;
+}
+
+static int make_guests(struct daemon *d, struct err *err)
+{
+    struct watch_opts wopts = {.loop = d->loop, .db = d->db, .time = kube_time_of(d->loop)};
+    struct guests_opts gopts = {.loop = d->loop,
+                                .clock = clock_real,
+                                .engine = d->engine,
+                                .arena = d->arena,
+                                .db = d->db,
+                                .capabilities = &d->capabilities,
+                                .workers = d->opts.workers,
+                                .io_threads = d->opts.io_threads,
+                                .same_boot = state_dir_same_boot(d->state),
+                                .drained = drained,
+                                .ctx = d};
+
+    if (d->client)
+        wopts.http = kube_http_of(d->client);
+    if (getrandom(&wopts.seed, sizeof(wopts.seed), 0) != sizeof(wopts.seed))
+        return err_set(err, ERR_IO, errno, "random numbers");
+    if (watch_new(&d->watch, &wopts, err) < 0)
+        return -1;
+    gopts.watch = watch_trigger(d->watch);
+    if (guests_new(&d->guests, &gopts, err) < 0)
+        return -1;
+    return compile_queue_new(&d->queue, d->loop, COMPILE_JOBS_MAX, err);
+}
+
+static int open_admin(struct daemon *d, struct err *err)
+{
+    struct admin_source source = {.ctx = d,
+                                  .ready = is_ready,
+                                  .list = list,
+                                  .describe = describe,
+                                  .stats = stats,
+                                  .reset = reset};
+    char path[4096];
+
+    d->report = (struct report){.guests = d->guests,
+                                .kube = d->kube,
+                                .client = d->client,
+                                .arena = d->arena,
+                                .db = d->db,
+                                .started_ns = d->started_ns};
+    snprintf(path, sizeof(path), "%s/admin.sock", d->opts.state_dir);
+    return admin_new(&d->admin, d->loop, path, &source, err);
+}
+
+static int start(struct daemon *d, struct err *err)
+{
+    if (open_state(d, err) < 0 || loop_new(&d->loop, err) < 0 ||
+        loop_on_signal(d->loop, SIGTERM, told_to_stop, d, err) < 0 ||
+        loop_on_signal(d->loop, SIGINT, told_to_stop, d, err) < 0 ||
+        engine_new(&d->engine, &session_calls, err) < 0 || sigbus_install(err) < 0 ||
+        connect_kube(d, err) < 0 || make_guests(d, err) < 0 || open_admin(d, err) < 0 ||
+        read_manifests(d, err) < 0)
+        return -1;
+    watch_start(d->watch);
+    d->trim.fire = trim;
+    return loop_timer_set(d->loop, &d->trim, loop_now_ns(d->loop) + TRIM_EVERY_NS, err);
+}
+
+/* Two arenas are enough for so few threads, and what is freed goes back soon. */
+static void tune_process(void)
+{
+    prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);
+    mallopt(M_ARENA_MAX, 2);
+    mallopt(M_TRIM_THRESHOLD, 128 * 1024);
+    mallopt(M_MMAP_THRESHOLD, 128 * 1024);
+}
+
+int daemon_run(const struct daemon_opts *opts, struct err *err)
+{
+    struct daemon d = {.opts = *opts, .started_ns = clock_now_ns()};
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+    tune_process();
+    log_init(opts->log_level, opts->log_format);
+    if (!d.opts.workers)
+        d.opts.workers = cores > 0 ? (size_t)cores : 1;
+    if (!d.opts.io_threads)
+        d.opts.io_threads = 2;
+    if (start(&d, err) < 0) {
+        daemon_free(&d);
+        return -1;
+    }
+    log_info("roost " ROOST_VERSION ": %zu guests, %zu workers, state in %s",
+             guests_stats(d.guests)->guests, d.opts.workers, d.opts.state_dir);
+    loop_run(d.loop);
+    loop_timer_clear(d.loop, &d.trim);
+    loop_timer_clear(d.loop, &d.kube_retry);
+    daemon_free(&d);
+    log_info("ended");
+    return 0;
+}
