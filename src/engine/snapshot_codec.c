@@ -176,6 +176,15 @@ static void get_bytes(struct reader *r, void *out, size_t len)
     r->at += len;
 }
 
+/* No two slots share a page. */
+static void slot_apart(struct reader *r, const struct slot *slots, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        if (slots[n].offset < slots[i].offset + slots[i].pages &&
+            slots[i].offset < slots[n].offset + slots[n].pages)
+            fail(r, "a slot's place");
+}
+
 static void get_slots(struct reader *r, struct snapshot *s)
 {
     struct slot *slot = snapshot_slots(s);
@@ -191,6 +200,7 @@ static void get_slots(struct reader *r, struct snapshot *s)
             fail(r, "a slot's size");
         if (i && slot->generation == before)
             fail(r, "a slot's generation");
+        slot_apart(r, snapshot_slots(s), i);
         before = slot->generation;
     }
 }

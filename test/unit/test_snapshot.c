@@ -1029,6 +1029,7 @@ static void test_an_unsound_record_is_refused_whatever_its_checksum(void **state
     BAD(snapshot_slots(s)[0].offset = ARENA_BYTES_MAX / PAGE_BYTES);
     BAD(snapshot_slots(s)[1].offset = ARENA_BYTES_MAX / PAGE_BYTES - 5);
     BAD(snapshot_slots(s)[1].generation = snapshot_slots(s)[0].generation);
+    BAD(snapshot_slots(s)[1].offset = snapshot_slots(s)[0].offset + 2 * SNAPSHOT_RUNS_MAX - 1);
     BAD(s->id.generation = snapshot_slots(s)[0].generation);
     BAD(snapshot_runs(s)[1].count = 0);
     BAD(snapshot_runs(s)[1].page = snapshot_runs(s)[0].page);
