@@ -34,7 +34,7 @@ static int split_version(struct kube_resource *out, const char *api_version, str
         return err_set(err, ERR_INVALID, 0, "apiVersion %.100s: not of the form GROUP/VERSION",
                        api_version);
     memcpy(out->group, api_version, group_len);
-    strcpy(out->version, version);
+    snprintf(out->version, sizeof(out->version), "%s", version);
     if (slash && !is_name(out->group))
         return err_set(err, ERR_INVALID, 0, "apiVersion %.100s: not of the form GROUP/VERSION",
                        api_version);
@@ -83,7 +83,7 @@ static int read_resource(struct discovery *d, json_t *list, struct err *err)
     if (!is_name(name))
         return err_set(err, ERR_INVALID, 0, "%s: kind %s has an odd resource name", d->api_version,
                        d->kind);
-    strcpy(r->resource, name);
+    snprintf(r->resource, sizeof(r->resource), "%s", name);
     r->namespaced = json_is_true(json_object_get(item, "namespaced"));
     r->can_watch = has_verb(item, "list") && has_verb(item, "watch");
     snprintf(r->path, sizeof(r->path), "%s%s/%s/%s", r->group[0] ? "/apis/" : "/api", r->group,
@@ -132,7 +132,7 @@ int discovery_start(struct discovery **out, const struct kube_http *http, const 
     }
     if (split_version(&d->found, api_version, err) < 0)
         goto fail;
-    strcpy(d->kind, kind);
+    snprintf(d->kind, sizeof(d->kind), "%s", kind);
     snprintf(d->api_version, sizeof(d->api_version), "%s", api_version);
     snprintf(path, sizeof(path), "%s%s/%s", d->found.group[0] ? "/apis/" : "/api", d->found.group,
              d->found.version);

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -475,7 +476,7 @@ int reflector_new(struct reflector **out, const struct reflector_opts *opts, str
         reflector_free(r);
         return -1;
     }
-    strcpy(r->version, version);
+    snprintf(r->version, sizeof(r->version), "%s", version);
     *out = r;
     return 0;
 }
