@@ -149,7 +149,7 @@ int cli_guest_row(struct cli_table *t, const json_t *guest, bool wide, int64_t n
     if (wide) {
         cells[MODULE] = dash(cli_text(guest, "module"));
         cells[SLEEPS] = number(text[SLEEPS], guest, "sleeps");
-    } else {
+    } else if (*cli_text(guest, "name")) { /* a refused manifest has nothing else to show */
         shorten(message, MESSAGE_CHARACTERS);
     }
     cells[wide ? WIDE_MESSAGE : MESSAGE] = message;

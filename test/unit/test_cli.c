@@ -184,7 +184,8 @@ static const char guests[] =
     "\"lastError\":\"trap: out of bounds memory access at ledger_check (ledger.c:12) \\u001b[31m\","
     "\"memoryBytes\":0,\"snapshotBytes\":0},"
     "{\"namespace\":\"\",\"name\":\"\",\"state\":\"Rejected\",\"module\":\"\","
-    "\"lastError\":\"x.yaml:3:1: unknown field\"},"
+    "\"lastError\":\"/a/long/path/to/the/manifest/x.yaml:3:1: unknown field memry in "
+    "spec.limits\"},"
     "{\"namespace\":\"a\",\"name\":\"\xc3\xa9t\xc3\xa9\",\"state\":\"Cold\",\"wakes\":0}]";
 
 static char *table_text(bool wide)
@@ -223,7 +224,7 @@ static void test_table_of_guests(void **state)
         "trap: out of bounds memory access at ledger_check (ledger...\n"
         "b           ring-10   Asleep     12      15       0          1.1M     68K        2m0s\n"
         "-           -         Rejected   0       0        0          -        -          -      "
-        "x.yaml:3:1: unknown field\n");
+        "/a/long/path/to/the/manifest/x.yaml:3:1: unknown field memry in spec.limits\n");
     assert_string_equal(
         wide,
         "NAMESPACE   NAME      STATE      WAKES   EVENTS   FAILURES   MEMORY   SNAPSHOT   AGE    "
@@ -236,7 +237,8 @@ static void test_table_of_guests(void **state)
         "b           ring-10   Asleep     12      15       0          1.1M     68K        2m0s   "
         "/m/ring.wasm   12\n"
         "-           -         Rejected   0       0        0          -        -          -      "
-        "-              0        x.yaml:3:1: unknown field\n");
+        "-              0        /a/long/path/to/the/manifest/x.yaml:3:1: unknown field memry in "
+        "spec.limits\n");
     free(narrow);
     free(wide);
 }
@@ -257,7 +259,7 @@ static void test_messages_at_their_edge(void **state)
 
         memset(message, 'm', n);
         message[n] = 0;
-        guest = json_pack("{s:s}", "lastError", message);
+        guest = json_pack("{s:s, s:s}", "name", "a", "lastError", message);
         assert_int_equal(cli_guest_row(t, guest, false, 0, NULL), 0);
         json_decref(guest);
     }
