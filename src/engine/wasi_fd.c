@@ -89,7 +89,7 @@ static int32_t iovs_check(struct wasi_mem mem, uint32_t ptr, uint32_t n, const u
         return WASI_EINVAL;
     if (!iovs)
         return WASI_EFAULT;
-    for (uint32_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++)
         if (!wasi_at(mem, get32(iovs + i * 8), get32(iovs + i * 8 + 4)))
             return WASI_EFAULT;
     *out = iovs;
@@ -108,7 +108,7 @@ int32_t wasi_fd_write(struct wasi_guest *g, struct wasi_mem mem, const union was
         return WASI_EBADF;
     if (rc || !written)
         return rc ? rc : WASI_EFAULT;
-    for (uint32_t i = 0; i < a[2].u32 && left > 0; i++) {
+    for (size_t i = 0; i < a[2].u32 && left > 0; i++) {
         uint32_t len = get32(iovs + i * 8 + 4), part = len < left ? len : left;
 
         lines_put(g, (int)fd, (const char *)mem.data + get32(iovs + i * 8), part);

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -446,7 +447,7 @@ static uint64_t model_failed(struct model *m, uint64_t now)
     wait = m->tokens < 0 ? (uint64_t)-m->tokens : 0;
     for (uint32_t n = 0; n < m->keys[i].failures; n++)
         own *= 2;
-    delay = own > 1000 ? 1000 * NS_PER_S : (uint64_t)(own * 1e9 + .5);
+    delay = own > 1000 ? 1000 * NS_PER_S : (uint64_t)llround(own * 1e9);
     m->keys[i].failures++;
     model_end(m, true, now + (delay > wait ? delay : wait), m->orders++);
     return m->keys[i].due > now ? m->keys[i].due - now : 0;
