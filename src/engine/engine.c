@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* One line of Wasmtime's text, which has many: the cause, then the backtrace. */
+/* Text of several lines as one. */
 static void flatten(char *out, size_t cap, const char *text, size_t len)
 {
     size_t n = 0;
@@ -29,6 +29,26 @@ static void flatten(char *out, size_t cap, const char *text, size_t len)
     out[n] = 0;
 }
 
+/* One line of Wasmtime's text: the cause, which it gives last, then the backtrace, which may be too
+ * long for us. */
+static void one_line(char *out, size_t cap, const char *text, size_t len)
+{
+    static const char mark[] = "Caused by:";
+    const char *cause = len ? memmem(text, len, mark, sizeof(mark) - 1) : NULL;
+    size_t n;
+
+    if (!cause) {
+        flatten(out, cap, text, len);
+        return;
+    }
+    cause += sizeof(mark) - 1;
+    flatten(out, cap, cause, (size_t)(text + len - cause));
+    n = strlen(out);
+    n += (size_t)snprintf(out + n, cap - n, "; ");
+    if (n < cap)
+        flatten(out + n, cap - n, text, (size_t)(cause - text) - (sizeof(mark) - 1));
+}
+
 int err_wasmtime(struct err *err, enum err_code code, wasmtime_error_t *error, wasm_trap_t *trap,
                  const char *what)
 {
@@ -39,7 +59,7 @@ int err_wasmtime(struct err *err, enum err_code code, wasmtime_error_t *error, w
         wasmtime_error_message(error, &text);
     else if (trap)
         wasm_trap_message(trap, &text);
-    flatten(line, sizeof(line), text.data ? text.data : "", text.size);
+    one_line(line, sizeof(line), text.data ? text.data : "", text.size);
     if (text.data)
         wasm_byte_vec_delete(&text);
     if (error)
