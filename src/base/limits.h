@@ -207,7 +207,7 @@ _Static_assert(H2_BACKLOG_MAX + 2 * H2_WRITE_BYTES <= CHANNEL_OUT_MAX,
 /* --- kube: the way to the API server --- */
 #define KUBECONFIG_BYTES_MAX    (1u * MIB)  /* and each file that it names */
 #define KUBE_STREAMS_MAX        16384u      /* under way and waiting, both lanes */
-#define KUBE_CONNECTIONS_MAX    16u         /* of a lane */
+#define KUBE_CONNECTIONS_MAX    64u         /* of a lane; API servers allow 100 streams on each */
 #define KUBE_BODY_MAX           (4u * MIB)  /* of a request, not sent yet */
 #define KUBE_REQUEST_BYTES_MAX  (64u * KIB) /* head of a request */
 #define KUBE_RESENDS_MAX        8u

@@ -20,7 +20,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define CONNS_MAX 64
+#define CONNS_MAX 128
 
 struct stream {
     struct conn *conn;
@@ -574,7 +574,7 @@ static void listen_on(struct h2_server *srv)
     assert(srv->listener >= 0);
     setsockopt(srv->listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
     assert(bind(srv->listener, (struct sockaddr *)&at, sizeof(at)) == 0);
-    assert(listen(srv->listener, 64) == 0);
+    assert(listen(srv->listener, 128) == 0);
     assert(getsockname(srv->listener, (struct sockaddr *)&at, &len) == 0);
     srv->port = ntohs(at.sin_port);
 }
