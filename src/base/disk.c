@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -155,8 +156,8 @@ int disk_read(const struct disk *disk, int fd, void *buf, size_t len, uint64_t o
             return disk_error(err, errno, "read");
         }
         if (n == 0)
-            return err_set(err, ERR_CORRUPT, 0, "read: the file ends before byte %llu",
-                           (unsigned long long)(offset + len));
+            return err_set(err, ERR_CORRUPT, 0, "read: the file ends before byte %" PRIu64,
+                           offset + len);
         at += n;
         offset += (uint64_t)n;
         len -= (size_t)n;

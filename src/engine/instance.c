@@ -160,6 +160,7 @@ static enum run_result ended(struct instance *i, int32_t *result, struct err *er
 {
     wasmtime_call_future_delete(i->future);
     i->future = NULL;
+    wasi_flush(&i->wasi);
     if (i->trap || i->error) {
         err_wasmtime(err, ERR_TRAP, i->error, i->trap, "trapped");
         i->trap = NULL;
@@ -314,8 +315,7 @@ int instance_save(struct snapshot **out, struct slot *dropped, size_t *ndropped,
     sigbus_leave(&i->guard);
     if (rc == 0 && i->guard.poisoned) {
         /* What was written is not what the guest had. */
-        arena_release(arena, snapshot_slots(*out) + (*out)->nslots - 1, 1);
-        snapshot_free(*out);
+        snapshot_discard(*out, arena);
         *out = NULL;
         return err_set(err, ERR_CORRUPT, 0, "a page of the mapped snapshot could not be read");
     }

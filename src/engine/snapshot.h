@@ -97,13 +97,16 @@ struct save {
  * a new slot and makes the new snapshot: base's runs overlaid with the new ones. Where the result
  * would have more than SNAPSHOT_RUNS_MAX runs, neighbouring runs are joined over clean pages; where
  * it would have more than SNAPSHOT_SLOTS_MAX slots or would keep more than twice what is live, the
- * smallest or deadest slots are written anew (snapshot_plan.c). I/O thread; blocks for the writes;
- * does not sync. Where nothing changed no slot is written, and the new snapshot stands on base's
- * alone. dropped: slots of base that the new snapshot no longer uses (array of SNAPSHOT_SLOTS_MAX
- * given by the caller), *ndropped how many. id.generation must be above base's, the rest of the id
- * the same. ERR_AGAIN: abandoned, nothing kept. ERR_IO, ERR_LIMIT (SNAPSHOT_BYTES_MAX,
- * SNAPSHOT_GLOBALS_MAX, ARENA_BYTES_MAX): nothing kept. ERR_CORRUPT: a page of the guest's memory
- * cannot be read, since the snapshot that it is mapped from is damaged; nothing kept. */
+ * smallest or deadest slots are written anew (snapshot_plan.c). Where nothing changed no slot is
+ * written, and the new snapshot stands on base's alone. I/O thread; blocks for the writes; does not
+ * sync.
+ *
+ * dropped: slots of base that the new snapshot no longer uses (array of SNAPSHOT_SLOTS_MAX given by
+ * the caller), *ndropped how many. id.generation must be above base's, the rest of the id the same.
+ *
+ * Nothing is kept after an error. ERR_AGAIN: abandoned. ERR_LIMIT: SNAPSHOT_BYTES_MAX,
+ * SNAPSHOT_GLOBALS_MAX, ARENA_BYTES_MAX. ERR_IO. ERR_CORRUPT: a page of the guest's memory cannot
+ * be read, since the snapshot that it is mapped from is damaged. */
 int snapshot_save(struct snapshot **out, struct slot *dropped, size_t *ndropped,
                   const struct save *save, struct err *err) ERR_CHECK;
 

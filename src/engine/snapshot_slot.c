@@ -23,7 +23,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SLOT_MAGIC   "ROOSTSLT"
 #define SLOT_VERSION 1u
 #define AT_VERSION   8
 #define AT_NRUNS     12
@@ -37,6 +36,8 @@
 #define AT_PAGE_SUM  96
 #define AT_RUNS      128
 _Static_assert(AT_RUNS + SNAPSHOT_RUNS_MAX * 8 <= PAGE_BYTES, "the runs fit in the header page");
+
+static const uint8_t slot_magic[8] = {'R', 'O', 'O', 'S', 'T', 'S', 'L', 'T'};
 
 static void put32(uint8_t *at, uint32_t v)
 {
@@ -80,9 +81,11 @@ static uint64_t page_sum(const uint8_t page[PAGE_BYTES])
 
 void slot_header_put(uint8_t page[PAGE_BYTES], const struct slot_header *h)
 {
+    uint8_t *at = page + AT_RUNS;
+
     assert(h->nruns <= SNAPSHOT_RUNS_MAX);
     memset(page, 0, PAGE_BYTES);
-    memcpy(page, SLOT_MAGIC, 8);
+    memcpy(page, slot_magic, sizeof(slot_magic));
     put32(page + AT_VERSION, SLOT_VERSION);
     put32(page + AT_NRUNS, h->nruns);
     memcpy(page + AT_UID, h->uid, sizeof(h->uid));
@@ -92,9 +95,9 @@ void slot_header_put(uint8_t page[PAGE_BYTES], const struct slot_header *h)
     put32(page + AT_PAGES, h->pages);
     put32(page + AT_MEMORY, h->memory_pages);
     put64(page + AT_DATA_SUM, h->checksum);
-    for (uint32_t i = 0; i < h->nruns; i++) {
-        put32(page + AT_RUNS + i * 8, h->runs[i].page);
-        put32(page + AT_RUNS + i * 8 + 4, h->runs[i].count);
+    for (uint32_t i = 0; i < h->nruns; i++, at += 8) {
+        put32(at, h->runs[i].page);
+        put32(at + 4, h->runs[i].count);
     }
     put64(page + AT_PAGE_SUM, page_sum(page));
 }
@@ -119,7 +122,7 @@ static int runs_get(struct slot_header *h, const uint8_t *at, struct err *err)
 
 int slot_header_get(struct slot_header *h, const uint8_t page[PAGE_BYTES], struct err *err)
 {
-    if (memcmp(page, SLOT_MAGIC, 8) != 0)
+    if (memcmp(page, slot_magic, sizeof(slot_magic)) != 0)
         return err_set(err, ERR_CORRUPT, 0, "no snapshot header there");
     if (get32(page + AT_VERSION) != SLOT_VERSION)
         return err_set(err, ERR_CORRUPT, 0, "header of version %u, this is version %u",
