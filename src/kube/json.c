@@ -30,7 +30,7 @@ void jscan_init(struct jscan *j, const uint8_t *data, size_t len)
     *j = (struct jscan){.at = data, .end = len ? data + len : data};
 }
 
-uint8_t jscan_peek(struct jscan *j)
+uint8_t jscan_peek_past_space(struct jscan *j)
 {
     const uint8_t *p = j->at;
 
@@ -45,7 +45,7 @@ uint8_t jscan_peek(struct jscan *j)
 /* --- strings --- */
 
 /* The first byte at or after p that a plain string does not hold. */
-static const uint8_t *plain_run(const uint8_t *p, const uint8_t *end)
+static inline const uint8_t *plain_run(const uint8_t *p, const uint8_t *end)
 {
 #if defined(__SSE2__)
     const __m128i quote = _mm_set1_epi8('"'), slash = _mm_set1_epi8('\\');

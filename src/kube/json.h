@@ -46,8 +46,15 @@ struct jscan_str {
 
 void jscan_init(struct jscan *j, const uint8_t *data, size_t len);
 
+uint8_t jscan_peek_past_space(struct jscan *j);
+
 /* The next byte that is no white space, not passed; 0 at the end of the bytes or after an error. */
-uint8_t jscan_peek(struct jscan *j);
+static inline uint8_t jscan_peek(struct jscan *j)
+{
+    if (j->rc == JSCAN_OK && j->at<j->end && * j->at> ' ')
+        return *j->at;
+    return jscan_peek_past_space(j);
+}
 
 /* Each passes one whole value of the kind; false after an error. */
 bool jscan_skip(struct jscan *j);
