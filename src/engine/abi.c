@@ -6,6 +6,7 @@
  * above answers HOST_PENDING, the fiber is suspended and the same function is tried again at the
  * next poll, with its pointers checked again, since memory may have grown.
  */
+#include "base/clock.h"
 #include "base/limits.h"
 #include "engine/internal.h"
 
@@ -229,13 +230,19 @@ static void waiting_entry(void *env, wasmtime_caller_t *caller, const wasmtime_v
 
 /* --- WASI --- */
 
+static int32_t call_wasi(struct instance *i, const struct wasi_function *f, const union wasi_arg *a)
+{
+    struct wasi_mem mem = {.data = wasmtime_memory_data(i->context, &i->memory),
+                           .len = wasmtime_memory_data_size(i->context, &i->memory)};
+
+    return f->fn(&i->wasi, mem, a);
+}
+
 static wasm_trap_t *wasi_entry(void *env, wasmtime_caller_t *caller, wasmtime_val_raw_t *args,
                                size_t nargs)
 {
     const struct wasi_function *f = env;
     struct instance *i = instance_of(caller);
-    struct wasi_mem mem = {.data = wasmtime_memory_data(i->context, &i->memory),
-                           .len = wasmtime_memory_data_size(i->context, &i->memory)};
     union wasi_arg a[WASI_PARAMS_MAX] = {0};
     int32_t rc;
 
@@ -248,7 +255,7 @@ static wasm_trap_t *wasi_entry(void *env, wasmtime_caller_t *caller, wasmtime_va
             a[n].i32 = args[n].i32;
     }
     (void)nargs;
-    rc = f->fn(&i->wasi, mem, a);
+    rc = call_wasi(i, f, a);
     if (rc == WASI_EXIT) {
         char text[64];
 
@@ -258,6 +265,59 @@ static wasm_trap_t *wasi_entry(void *env, wasmtime_caller_t *caller, wasmtime_va
     if (f->has_result)
         args[0].i32 = rc;
     return NULL;
+}
+
+/* A sleep (poll_oneoff) is a wait for nothing: the layer above has the timers. When it says that
+ * the time passed, WASI is asked again and may not wait once more. */
+static int32_t sleep_on(struct instance *i)
+{
+    uint64_t now = clock_now_ns(), left = i->wasi.resume_ns > now ? i->wasi.resume_ns - now : 1;
+    uint64_t ms = (left - 1) / NS_PER_MS + 1;
+    int32_t rc = i->engine->calls->wait(i->user, wasmtime_memory_data(i->context, &i->memory), 0,
+                                        ms < INT32_MAX ? (int32_t)ms : INT32_MAX);
+
+    i->sleeping = rc == HOST_PENDING;
+    return rc;
+}
+
+static int32_t again_wasi(struct instance *i, const wasmtime_val_t *args)
+{
+    const struct wasi_function *f = i->pending.env;
+    union wasi_arg a[WASI_PARAMS_MAX] = {0};
+    int32_t rc;
+
+    for (size_t n = 0; f->params[n]; n++)
+        a[n].i64 = f->params[n] == 'I' ? args[n].of.i64 : (uint32_t)args[n].of.i32;
+    if (i->sleeping) {
+        if (sleep_on(i) == HOST_PENDING)
+            return HOST_PENDING;
+        i->wasi.can_wait = false;
+    }
+    rc = call_wasi(i, f, a);
+    if (rc != WASI_PENDING)
+        return rc;
+    if (sleep_on(i) == HOST_PENDING)
+        return HOST_PENDING;
+    i->wasi.can_wait = false;
+    return call_wasi(i, f, a);
+}
+
+/* Outside an event nobody would poll again: sleeps end at once there. */
+static void wasi_waiting_entry(void *env, wasmtime_caller_t *caller, const wasmtime_val_t *args,
+                               size_t nargs, wasmtime_val_t *results, size_t nresults,
+                               wasm_trap_t **trap, wasmtime_async_continuation_t *continuation)
+{
+    struct instance *i = instance_of(caller);
+
+    (void)nargs;
+    (void)nresults;
+    i->wasi.can_wait = i->fn == INSTANCE_HANDLE;
+    i->sleeping = false;
+    i->pending = (struct pending){
+        .again = again_wasi, .env = env, .args = args, .result = results, .trap = trap};
+    continuation->callback = continue_pending;
+    continuation->env = i;
+    continuation->finalizer = NULL;
 }
 
 /* --- definition --- */
@@ -288,16 +348,27 @@ static int define_plain(struct engine *e, const char *module, const char *name, 
     return error ? err_wasmtime(err, ERR_INVALID, error, NULL, name) : 0;
 }
 
-static int define_waiting(struct engine *e, const struct waiting *import, const char *params,
+static int define_waiting(struct engine *e, const char *module, const char *name,
+                          const char *params, wasmtime_func_async_callback_t fn, const void *env,
                           struct err *err)
 {
     wasm_functype_t *type = func_type(params, 1);
     wasmtime_error_t *error =
-        wasmtime_linker_define_async_func(e->linker, "roost", 5, import->name, strlen(import->name),
-                                          type, waiting_entry, (void *)(uintptr_t)import, NULL);
+        wasmtime_linker_define_async_func(e->linker, module, strlen(module), name, strlen(name),
+                                          type, fn, (void *)(uintptr_t)env, NULL);
 
     wasm_functype_delete(type);
-    return error ? err_wasmtime(err, ERR_INVALID, error, NULL, import->name) : 0;
+    return error ? err_wasmtime(err, ERR_INVALID, error, NULL, name) : 0;
+}
+
+static int define_wasi(struct engine *e, const struct wasi_function *f, struct err *err)
+{
+    static const char module[] = "wasi_snapshot_preview1";
+
+    if (f->may_wait)
+        return define_waiting(e, module, f->name, f->params, wasi_waiting_entry, f, err);
+    return define_plain(e, module, f->name, f->params, f->has_result, wasi_entry,
+                        (void *)(uintptr_t)f, err);
 }
 
 int abi_define(struct engine *e, struct err *err)
@@ -310,13 +381,12 @@ int abi_define(struct engine *e, struct err *err)
                          1, plain_entry, (void *)(uintptr_t)&plain_imports[k], err) < 0)
             return -1;
     for (size_t k = 0; k < sizeof(waiting_imports) / sizeof(waiting_imports[0]); k++)
-        if (define_waiting(e, &waiting_imports[k], ints + most - waiting_imports[k].params, err) <
-            0)
+        if (define_waiting(e, "roost", waiting_imports[k].name,
+                           ints + most - waiting_imports[k].params, waiting_entry,
+                           &waiting_imports[k], err) < 0)
             return -1;
     for (size_t k = 0; k < wasi_functions_n; k++)
-        if (define_plain(e, "wasi_snapshot_preview1", wasi_functions[k].name,
-                         wasi_functions[k].params, wasi_functions[k].has_result, wasi_entry,
-                         (void *)(uintptr_t)&wasi_functions[k], err) < 0)
+        if (define_wasi(e, &wasi_functions[k], err) < 0)
             return -1;
     return 0;
 }

@@ -29,6 +29,7 @@ struct image {
 /* An import that waits: what to try again at each poll. */
 struct pending {
     int32_t (*again)(struct instance *i, const wasmtime_val_t *args);
+    const void *env;
     const wasmtime_val_t *args;
     wasmtime_val_t *result;
     wasm_trap_t **trap;
@@ -51,6 +52,7 @@ struct instance {
     wasmtime_error_t *error;
     struct pending pending;
     bool waiting;
+    bool sleeping; /* in WASI's poll_oneoff, until the layer above says that the time passed */
 
     uint64_t cpu_ns_max, cpu_ns, poll_began_ns;
     struct wasi_guest wasi;

@@ -117,13 +117,17 @@ static int input(void)
 
 static int waiting(void)
 {
-    struct timespec pause = {0, 1000000};
+    struct timespec pause = {0, 3000000}, before = {0}, after = {0};
     struct pollfd fd = {1, POLLOUT, 0};
 
     if (sched_yield() != 0)
         return failed(25, "sched_yield");
+    (void)clock_gettime(CLOCK_MONOTONIC, &before);
     if (nanosleep(&pause, NULL) != 0)
         return failed(26, "poll_oneoff: clock");
+    (void)clock_gettime(CLOCK_MONOTONIC, &after);
+    if ((after.tv_sec - before.tv_sec) * 1000000000 + after.tv_nsec - before.tv_nsec < 3000000)
+        return failed(28, "poll_oneoff: woke too early");
     return poll(&fd, 1, 1000) == 1 ? 0 : failed(27, "poll_oneoff: stdout");
 }
 
