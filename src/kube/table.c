@@ -5,15 +5,16 @@
  *             changes goes to the newest end of its list, so they stay sorted by themselves
  *   spaces    one list more for each namespace, of both kinds
  *
- * Forgetting takes tombstones from the oldest end of the dead. A uid in its usual form is kept as
- * 16 bytes and a version that is a plain decimal as a number; anything else as a string of its own
- * (other). Entries never move, so `struct table_entry *` are good until they are forgotten.
+ * Forgetting takes tombstones from the oldest end of the dead. Entries never move, so `struct
+ * table_entry *` are good until they are forgotten.
  */
 #include "kube/table.h"
 
 #include "base/limits.h"
+#include "kube/table_record.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,9 +29,7 @@ struct table_entry {
     struct kube_object *object;
     struct space *space;
     struct link all, same; /* same: of its namespace */
-    uint8_t uid[16];
-    uint64_t version;
-    char *other; /* "uid\0version\0" where one of them has no short form, else NULL */
+    struct table_id id;
     uint32_t hash;
     uint32_t relist; /* the one that saw it; 0: none */
     bool deleted;
@@ -240,122 +239,29 @@ static void space_drop_if_empty(struct table *t, struct space *s)
     free(s);
 }
 
-/* --- identities: uid and version in their short forms --- */
-
-struct identity {
-    uint8_t uid[16];
-    uint64_t version;
-    char *other;
-};
-
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-/* "01234567-89ab-..." in lower case: the form that can be written again from 16 bytes. */
-static bool uid_pack(uint8_t out[16], const char *text)
-{
-    if (strlen(text) != 36)
-        return false;
-    for (size_t i = 0, n = 0; i < 36; i++) {
-        if (i == 8 || i == 13 || i == 18 || i == 23) {
-            if (text[i] != '-')
-                return false;
-            continue;
-        }
-        if (hex_value(text[i]) < 0)
-            return false;
-        out[n / 2] = (uint8_t)(out[n / 2] << 4 | hex_value(text[i]));
-        n++;
-    }
-    return true;
-}
-
-static void uid_unpack(char out[37], const uint8_t uid[16])
-{
-    static const char digits[] = "0123456789abcdef";
-
-    for (size_t i = 0; i < 16; i++) {
-        if (i == 4 || i == 6 || i == 8 || i == 10)
-            *out++ = '-';
-        *out++ = digits[uid[i] >> 4];
-        *out++ = digits[uid[i] & 15];
-    }
-    *out = 0;
-}
-
-/* A decimal without leading zeros that fits. */
-static bool version_pack(uint64_t *out, const char *text)
-{
-    *out = 0;
-    if (!*text || (*text == '0' && text[1]))
-        return false;
-    for (; *text; text++)
-        if (*text < '0' || *text > '9' || __builtin_mul_overflow(*out, 10, out) ||
-            __builtin_add_overflow(*out, (uint64_t)(*text - '0'), out))
-            return false;
-    return true;
-}
-
-static int identity_make(struct identity *id, const char *uid, const char *version, struct err *err)
-{
-    size_t uid_len = strlen(uid), version_len = strlen(version);
-
-    *id = (struct identity){0};
-    if (uid_pack(id->uid, uid) && version_pack(&id->version, version))
-        return 0;
-    id->other = malloc(uid_len + version_len + 2);
-    if (!id->other)
-        return err_set(err, ERR_NOMEM, 0, "uid and version");
-    memcpy(id->other, uid, uid_len + 1);
-    memcpy(id->other + uid_len + 1, version, version_len + 1);
-    return 0;
-}
-
-/* Takes the identity. */
-static void entry_set_identity(struct table_entry *e, const struct identity *id)
-{
-    free(e->other);
-    memcpy(e->uid, id->uid, sizeof(e->uid));
-    e->version = id->version;
-    e->other = id->other;
-}
+/* --- entries --- */
 
 void table_entry_uid(const struct table_entry *e, char out[KUBE_UID_MAX + 1])
 {
-    if (e->other)
-        memcpy(out, e->other, strlen(e->other) + 1);
-    else
-        uid_unpack(out, e->uid);
+    table_id_uid(&e->id, out);
 }
 
 void table_entry_version(const struct table_entry *e, char out[KUBE_VERSION_MAX + 1])
 {
-    char digits[24], *at = digits + sizeof(digits);
-    uint64_t left = e->version;
-
-    if (e->other) {
-        const char *version = e->other + strlen(e->other) + 1;
-
-        memcpy(out, version, strlen(version) + 1);
-        return;
-    }
-    *--at = 0;
-    do {
-        *--at = (char)('0' + left % 10);
-    } while (left /= 10);
-    memcpy(out, at, (size_t)(digits + sizeof(digits) - at));
+    table_id_version(&e->id, out);
 }
 
-/* --- entries --- */
+/* Takes the identity. */
+static void entry_set_id(struct table_entry *e, const struct table_id *id)
+{
+    table_id_free(&e->id);
+    e->id = *id;
+}
 
 static void entry_free(struct table_entry *e)
 {
     kube_object_unref(e->object);
-    free(e->other);
+    table_id_free(&e->id);
     free(e);
 }
 
@@ -504,7 +410,7 @@ void table_free(struct table *t)
 enum table_change table_upsert(struct table *t, struct kube_object *obj, struct err *err)
 {
     char key[OBJECT_KEY_MAX + 1];
-    struct identity id;
+    struct table_id id;
     struct table_entry *e;
 
     assert(!t->restoring);
@@ -519,13 +425,13 @@ enum table_change table_upsert(struct table *t, struct kube_object *obj, struct 
         entry_seen(t, e);
         return TABLE_STALE;
     }
-    if (identity_make(&id, obj->uid, obj->resource_version, err) < 0)
+    if (table_id_make(&id, obj->uid, obj->resource_version, err) < 0)
         return TABLE_FAILED;
     if (!e && !(e = entry_new(t, key, err))) {
-        free(id.other);
+        table_id_free(&id);
         return TABLE_FAILED;
     }
-    entry_set_identity(e, &id);
+    entry_set_id(e, &id);
     entry_cache(t, e, obj);
     entry_change(t, e, false);
     return TABLE_CHANGED;
@@ -534,7 +440,7 @@ enum table_change table_upsert(struct table *t, struct kube_object *obj, struct 
 enum table_change table_delete(struct table *t, const struct kube_object *obj, struct err *err)
 {
     char key[OBJECT_KEY_MAX + 1];
-    struct identity id;
+    struct table_id id;
     struct table_entry *e;
 
     assert(!t->restoring);
@@ -544,9 +450,9 @@ enum table_change table_delete(struct table *t, const struct kube_object *obj, s
         return TABLE_SAME;
     if (is_stale(t, e, obj))
         return TABLE_STALE;
-    if (identity_make(&id, obj->uid, obj->resource_version, err) < 0)
+    if (table_id_make(&id, obj->uid, obj->resource_version, err) < 0)
         return TABLE_FAILED;
-    entry_set_identity(e, &id);
+    entry_set_id(e, &id);
     entry_cache(t, e, NULL);
     entry_change(t, e, true);
     return TABLE_CHANGED;
@@ -584,15 +490,11 @@ void table_relist_end(struct table *t)
 void table_touch(struct table *t, const char *namespace_, const char *name)
 {
     char key[OBJECT_KEY_MAX + 1];
-    size_t len = strlen(namespace_);
     struct table_entry *e;
 
-    if (!name[0] || len > KUBE_NAMESPACE_MAX || strlen(name) > KUBE_NAME_MAX)
+    if (!name[0] || strlen(namespace_) > KUBE_NAMESPACE_MAX || strlen(name) > KUBE_NAME_MAX)
         return;
-    memcpy(key, namespace_, len);
-    if (len)
-        key[len++] = '/';
-    memcpy(key + len, name, strlen(name) + 1);
+    snprintf(key, sizeof(key), "%s%s%s", namespace_, namespace_[0] ? "/" : "", name);
     e = find(t, key, key_hash(t, key));
     if (e)
         entry_seen(t, e);
@@ -615,74 +517,15 @@ void table_forget_tombstones(struct table *t, uint64_t handled_seq)
     }
 }
 
-/* --- persistence: version byte, deleted, seq (little endian), uid and version with their lengths
- * ---
- */
-
-#define RECORD_FORMAT 1u
-#define RECORD_HEAD   10u
-
-static int put_counted(struct buf *out, const char *text, struct err *err)
-{
-    uint8_t len = (uint8_t)strlen(text);
-
-    return buf_append(out, &len, 1, err) < 0 ? -1 : buf_append(out, text, len, err);
-}
+/* --- persistence --- */
 
 int table_entry_encode(struct buf *out, const struct table_entry *e, struct err *err)
 {
-    uint8_t head[RECORD_HEAD] = {RECORD_FORMAT, e->deleted};
-    char text[KUBE_UID_MAX + KUBE_VERSION_MAX];
-    size_t start = out->len;
+    struct table_record r = {.seq = e->seq, .deleted = e->deleted};
 
-    _Static_assert(KUBE_UID_MAX <= 255 && KUBE_VERSION_MAX <= 255, "lengths are one byte");
-    for (unsigned i = 0; i < 8; i++)
-        head[2 + i] = (uint8_t)(e->seq >> 8 * i);
-    if (buf_append(out, head, sizeof(head), err) < 0)
-        goto fail;
-    table_entry_uid(e, text);
-    if (put_counted(out, text, err) < 0)
-        goto fail;
-    table_entry_version(e, text);
-    if (put_counted(out, text, err) < 0)
-        goto fail;
-    return 0;
-fail:
-    out->len = start;
-    return -1;
-}
-
-static bool get_counted(char *out, size_t max, const uint8_t **at, const uint8_t *end)
-{
-    size_t len;
-
-    if (*at == end)
-        return false;
-    len = *(*at)++;
-    if (len > max || len > (size_t)(end - *at) || memchr(*at, 0, len))
-        return false;
-    memcpy(out, *at, len);
-    out[len] = 0;
-    *at += len;
-    return true;
-}
-
-int table_entry_decode(struct table_record *out, const void *data, size_t len, struct err *err)
-{
-    const uint8_t *at = data, *end = at + len;
-
-    *out = (struct table_record){0};
-    if (len < RECORD_HEAD || at[0] != RECORD_FORMAT || at[1] > 1)
-        return err_set(err, ERR_CORRUPT, 0, "change table record of %zu bytes: no known format",
-                       len);
-    out->deleted = at[1];
-    for (unsigned i = 0; i < 8; i++)
-        out->seq |= (uint64_t)at[2 + i] << 8 * i;
-    at += RECORD_HEAD;
-    if (!get_counted(out->uid, KUBE_UID_MAX, &at, end) ||
-        !get_counted(out->version, KUBE_VERSION_MAX, &at, end) || at != end || !out->version[0])
-        return err_set(err, ERR_CORRUPT, 0, "change table record of %zu bytes: bad lengths", len);
-    return 0;
+    table_id_uid(&e->id, r.uid);
+    table_id_version(&e->id, r.version);
+    return table_record_encode(out, &r, err);
 }
 
 static bool is_key(const char *key)
@@ -697,7 +540,7 @@ int table_restore(struct table *t, const char *key, const struct table_record *r
                   struct err *err)
 {
     struct table_entry *e;
-    struct identity id;
+    struct table_id id;
 
     assert(t->seq == 0);
     t->restoring = true;
@@ -706,14 +549,14 @@ int table_restore(struct table *t, const char *key, const struct table_record *r
                        (unsigned long long)record->seq);
     if (find(t, key, key_hash(t, key)))
         return err_set(err, ERR_EXISTS, 0, "change table: %.300s twice", key);
-    if (identity_make(&id, record->uid, record->version, err) < 0)
+    if (table_id_make(&id, record->uid, record->version, err) < 0)
         return -1;
     e = entry_new(t, key, err);
     if (!e) {
-        free(id.other);
+        table_id_free(&id);
         return -1;
     }
-    entry_set_identity(e, &id);
+    entry_set_id(e, &id);
     e->seq = record->seq;
     e->deleted = record->deleted;
     return 0;

@@ -215,11 +215,13 @@ static void test_object_size_limit(void **state)
     assert_non_null(text);
     memset(text, 'x', len + 1);
     memcpy(text, head, sizeof(head) - 1);
-    memcpy(text + len - 2, "\"}", 2);
+    text[len - 2] = '"';
+    text[len - 1] = '}';
     assert_int_equal(kube_object_parse(&obj, text, len, NULL, &err), 0);
     kube_object_unref(obj);
     text[len - 2] = 'x';
-    memcpy(text + len - 1, "\"}", 2);
+    text[len - 1] = '"';
+    text[len] = '}';
     assert_int_equal(refused(text, len + 1), ERR_LIMIT);
     free(text);
 }

@@ -174,8 +174,7 @@ static void test_a_stream_that_ends_in_an_event_was_cut(void **state)
         struct log log = {0};
         struct err err = {0};
 
-        memcpy(begin, stream, piece_len);
-        begin[piece_len] = 0;
+        snprintf(begin, sizeof(begin), "%.*s", (int)piece_len, stream);
         assert_int_equal(watch(&log, begin, one, &err), -1);
         assert_int_equal(err.code, ERR_NET);
         assert_string_equal(log.text, "");
@@ -230,7 +229,7 @@ static char *large_event(size_t n, const char *before, const char *behind)
     char *text = malloc(n + head + tail + 1);
 
     assert_non_null(text);
-    memcpy(text, before, head);
+    memcpy(text, before, head + 1);
     memset(text + head, 'x', n);
     memcpy(text + head + n, behind, tail + 1);
     return text;
