@@ -57,25 +57,34 @@ static bool version_pack(uint64_t *out, const char *text)
     return true;
 }
 
+static const uint8_t all_ones[16] = {255, 255, 255, 255, 255, 255, 255, 255,
+                                     255, 255, 255, 255, 255, 255, 255, 255};
+
+static bool is_text(const struct table_id *id)
+{
+    return memcmp(id->uid, all_ones, sizeof(all_ones)) == 0;
+}
+
 int table_id_make(struct table_id *id, const char *uid, const char *version, struct err *err)
 {
     size_t uid_len = strlen(uid), version_len = strlen(version);
 
     *id = (struct table_id){0};
-    if (uid_pack(id->uid, uid) && version_pack(&id->version, version))
+    if (uid_pack(id->uid, uid) && version_pack(&id->version, version) && !is_text(id))
         return 0;
-    id->other = malloc(uid_len + version_len + 2);
-    if (!id->other)
+    memcpy(id->uid, all_ones, sizeof(all_ones));
+    id->text = malloc(uid_len + version_len + 2);
+    if (!id->text)
         return err_set(err, ERR_NOMEM, 0, "uid and version");
-    memcpy(id->other, uid, uid_len + 1);
-    memcpy(id->other + uid_len + 1, version, version_len + 1);
+    memcpy(id->text, uid, uid_len + 1);
+    memcpy(id->text + uid_len + 1, version, version_len + 1);
     return 0;
 }
 
 void table_id_uid(const struct table_id *id, char out[KUBE_UID_MAX + 1])
 {
-    if (id->other)
-        memcpy(out, id->other, strlen(id->other) + 1);
+    if (is_text(id))
+        memcpy(out, id->text, strlen(id->text) + 1);
     else
         uid_unpack(out, id->uid);
 }
@@ -85,8 +94,8 @@ void table_id_version(const struct table_id *id, char out[KUBE_VERSION_MAX + 1])
     char digits[24], *at = digits + sizeof(digits);
     uint64_t left = id->version;
 
-    if (id->other) {
-        const char *version = id->other + strlen(id->other) + 1;
+    if (is_text(id)) {
+        const char *version = id->text + strlen(id->text) + 1;
 
         memcpy(out, version, strlen(version) + 1);
         return;
@@ -100,8 +109,9 @@ void table_id_version(const struct table_id *id, char out[KUBE_VERSION_MAX + 1])
 
 void table_id_free(struct table_id *id)
 {
-    free(id->other);
-    id->other = NULL;
+    if (is_text(id))
+        free(id->text);
+    *id = (struct table_id){0};
 }
 
 /* --- records: format, deleted, seq (little endian), uid and version with their lengths --- */

@@ -11,8 +11,10 @@
 
 struct table_id {
     uint8_t uid[16];
-    uint64_t version;
-    char *other; /* "uid\0version\0", or NULL */
+    union {
+        uint64_t version;
+        char *text; /* "uid\0version\0", where uid is all ones */
+    };
 };
 
 /* Free with table_id_free. */

@@ -371,6 +371,7 @@ static void test_records_hold_any_uid_and_version(void **state)
     check_record("3C7E0A0E-6F3E-4B43-9D6C-1234567890AB", "1", false);
     check_record("3c7e0a0e-6f3e-4b43-9d6c-1234567890a", "1", false);
     check_record("3c7e0a0e-6f3e-4b43-9d6c_1234567890ab", "1", false);
+    check_record("ffffffff-ffff-ffff-ffff-ffffffffffff", "1", false);
     check_record("", "1", false);
     check_record("some uid", "some version", true);
 }
