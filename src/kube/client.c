@@ -378,13 +378,16 @@ static int check_room(const struct kube_client *c, const struct kube_request *re
 }
 
 static int stream_new(struct kube_stream **out, struct kube_client *c,
-                      const struct kube_request *req, struct err *err)
+                      const struct kube_request *req, const struct kube_receiver *receiver,
+                      void *ctx, struct err *err)
 {
     struct kube_stream *s = calloc(1, sizeof(*s));
 
     if (!s)
         return err_set(err, ERR_NOMEM, 0, "no memory for a request");
     s->lane = &c->lanes[req->lane];
+    s->receiver = *receiver;
+    s->ctx = ctx;
     s->body.max = KUBE_BODY_MAX;
     s->body_more = req->body_more;
     s->has_body = req->body_more || req->body_len > 0;
@@ -408,14 +411,12 @@ int kube_send(struct kube_stream **out, struct kube_client *c, const struct kube
     struct kube_stream *s = NULL;
 
     assert(req->lane == KUBE_CALL || req->lane == KUBE_WATCH);
-    if (check_room(c, req, err) < 0 || stream_new(&s, c, req, err) < 0)
+    if (check_room(c, req, err) < 0 || stream_new(&s, c, req, receiver, ctx, err) < 0)
         return err_wrap(err, "request to the API server");
-    s->receiver = *receiver;
-    s->ctx = ctx;
     c->requests++;
     if (out)
         *out = s;
-    lane_pump(s->lane);
+    lane_pump(&c->lanes[req->lane]);
     return 0;
 }
 

@@ -191,10 +191,11 @@ static int text_of_bytes(char **out, struct buf *bytes, struct err *err)
     return *out ? 0 : nomem(err);
 }
 
+/* name: what the node says. */
 static int load_file(const struct load *l, const struct yaml_node *node, const char *field,
-                     char **out)
+                     const char *name, char **out)
 {
-    AUTO_FREE char *path = beside(l->file, yaml_scalar(node));
+    AUTO_FREE char *path = beside(l->file, name);
     struct buf bytes = {.max = KUBECONFIG_BYTES_MAX};
     struct err why = {0};
     int rc;
@@ -211,14 +212,11 @@ static int load_file(const struct load *l, const struct yaml_node *node, const c
 }
 
 static int load_data(const struct load *l, const struct yaml_node *node, const char *field,
-                     char **out)
+                     const char *data, char **out)
 {
     struct buf bytes = {.max = KUBECONFIG_BYTES_MAX};
     struct err why = {0};
-    int rc =
-        base64_decode(&bytes, yaml_scalar(node), &why) < 0 || text_of_bytes(out, &bytes, &why) < 0
-            ? -1
-            : 0;
+    int rc = base64_decode(&bytes, data, &why) < 0 || text_of_bytes(out, &bytes, &why) < 0 ? -1 : 0;
 
     secret_buf_free(&bytes);
     return rc == 0 ? 0 : yaml_err(l->err, l->doc, node, why.code, "%s: %s", field, why.msg);
@@ -235,8 +233,8 @@ static int load_pem(const struct load *l, const struct yaml_node *map, const cha
     if (text_of(l, map, data_field, &data) < 0 || text_of(l, map, field, &name) < 0)
         return -1;
     if (data)
-        return load_data(l, yaml_get(map, data_field), data_field, out);
-    return name ? load_file(l, yaml_get(map, field), field, out) : 0;
+        return load_data(l, yaml_get(map, data_field), data_field, data, out);
+    return name ? load_file(l, yaml_get(map, field), field, name, out) : 0;
 }
 
 /* --- the server's URL --- */
@@ -389,7 +387,7 @@ static int load_token(const struct load *l, const struct yaml_node *user)
         return -1;
     if (!file)
         return token ? take_token(l, yaml_get(user, "token"), token) : 0;
-    if (load_file(l, yaml_get(user, "tokenFile"), "tokenFile", &text) < 0)
+    if (load_file(l, yaml_get(user, "tokenFile"), "tokenFile", file, &text) < 0)
         return -1;
     rc = take_token(l, yaml_get(user, "tokenFile"), text);
     wipe_free(text);
@@ -413,8 +411,8 @@ static int load_user(const struct load *l, const struct yaml_node *user)
 
 static int load_context(const struct load *l, const char *name)
 {
-    const struct yaml_node *context, *cluster, *user;
-    const char *cluster_name, *user_name, *namespace;
+    const struct yaml_node *context = NULL, *cluster = NULL, *user = NULL;
+    const char *cluster_name = NULL, *user_name = NULL, *namespace = NULL;
 
     if (find(l, "contexts", "context", name, &context) < 0 ||
         text_of(l, context, "cluster", &cluster_name) < 0 ||
@@ -502,7 +500,7 @@ int kube_config_load(struct kube_config **out, const char *path, const char *con
     int rc;
 
     if (!path) {
-        if (default_path(&found, err) < 0)
+        if (default_path(&found, err) < 0 || !found)
             return -1;
         path = found;
     }

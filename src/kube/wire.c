@@ -165,7 +165,7 @@ static int add_line(struct draft *d, const char *line, size_t len, struct err *e
     size_t name_len = colon ? (size_t)(colon - line) : 0, value_len;
     char name[64];
 
-    if (!is_token(line, name_len) || name_len >= sizeof(name))
+    if (!colon || !is_token(line, name_len) || name_len >= sizeof(name))
         return err_set(err, ERR_INVALID, 0, "a header has no proper name (of at most 63 bytes)");
     for (size_t i = 0; i < name_len; i++)
         name[i] = (char)(line[i] >= 'A' && line[i] <= 'Z' ? line[i] | 0x20 : line[i]);
