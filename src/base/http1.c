@@ -313,34 +313,37 @@ static int bind_private(int fd, const struct sockaddr_un *addr)
     return rc;
 }
 
-/* A bound socket at s->path, 0600 from its first moment. */
+/* Binds, in place of a stale socket where there is one. */
+static int bind_at(int fd, const struct sockaddr_un *addr, struct err *err)
+{
+    if (bind_private(fd, addr) == 0)
+        return 0;
+    if (errno != EADDRINUSE)
+        return io_err(err, "bind", addr->sun_path);
+    if (remove_stale(addr, err) < 0)
+        return -1;
+    return bind_private(fd, addr) < 0 ? io_err(err, "bind", addr->sun_path) : 0;
+}
+
+/* A bound socket at s->path, 0600 from its first moment. The caller closes *out, set or not. */
 static int make_socket(struct http1_server *s, int *out, struct err *err)
 {
     struct sockaddr_un addr = {.sun_family = AF_UNIX};
-    AUTO_CLOSE int fd = -1;
     struct stat st;
 
     if (strlen(s->path) >= sizeof(addr.sun_path))
         return err_set(err, ERR_LIMIT, 0, "%s: path of %zu bytes, limit %zu for a socket", s->path,
                        strlen(s->path), sizeof(addr.sun_path) - 1);
     memcpy(addr.sun_path, s->path, strlen(s->path) + 1);
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0)
+    *out = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (*out < 0)
         return io_err(err, "socket", s->path);
-    if (bind_private(fd, &addr) < 0) {
-        if (errno != EADDRINUSE)
-            return io_err(err, "bind", s->path);
-        if (remove_stale(&addr, err) < 0)
-            return -1;
-        if (bind_private(fd, &addr) < 0)
-            return io_err(err, "bind", s->path);
-    }
+    if (bind_at(*out, &addr, err) < 0)
+        return -1;
     if (lstat(s->path, &st) < 0)
         return io_err(err, "stat", s->path);
     s->dev = st.st_dev;
     s->ino = st.st_ino;
-    *out = fd;
-    fd = -1;
     return 0;
 }
 
@@ -397,6 +400,8 @@ int http1_serve_unix(struct http1_server **out, struct loop *loop, const char *p
     s->ctx = ctx;
     options_fill(&s->opts, opts);
     if (make_socket(s, &fd, err) < 0) {
+        if (fd >= 0)
+            close(fd);
         free(s->path);
         free(s);
         return -1;

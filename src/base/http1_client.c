@@ -32,35 +32,35 @@ static int wait_for(int fd, short events, uint64_t deadline_ns, struct err *err)
     return n < 0 ? err_set(err, ERR_NET, errno, "poll") : 0;
 }
 
-static int open_socket(int *out, const char *path, uint64_t deadline_ns, struct err *err)
+static int connect_to(int fd, const struct sockaddr_un *addr, uint64_t deadline_ns, struct err *err)
 {
-    struct sockaddr_un addr = {.sun_family = AF_UNIX};
-    AUTO_CLOSE int fd = -1;
-
-    if (strlen(path) >= sizeof(addr.sun_path))
-        return err_set(err, ERR_LIMIT, 0, "path of %zu bytes, limit %zu for a socket", strlen(path),
-                       sizeof(addr.sun_path) - 1);
-    memcpy(addr.sun_path, path, strlen(path) + 1);
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0)
-        return err_set(err, ERR_NET, errno, "socket");
     /* EAGAIN: its queue of connections is full; there is nothing to poll for. */
-    while (connect(fd, (const struct sockaddr *)&addr, sizeof(addr)) < 0) {
+    while (connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) < 0) {
         if (errno != EAGAIN && errno != EINTR) {
             int sys = errno;
 
-            err_set(err, code_of_errno(sys), 0, "%s", strerror(sys));
-            if (err)
-                err->sys = sys;
-            return -1;
+            return err_set_status(err, code_of_errno(sys), sys, "%s", strerror(sys));
         }
         if (clock_now_ns() >= deadline_ns)
             return err_set(err, ERR_TIMEOUT, 0, "too many connections wait there");
         poll(NULL, 0, 10);
     }
-    *out = fd;
-    fd = -1;
     return 0;
+}
+
+/* The caller closes *out, set or not. */
+static int open_socket(int *out, const char *path, uint64_t deadline_ns, struct err *err)
+{
+    struct sockaddr_un addr = {.sun_family = AF_UNIX};
+
+    if (strlen(path) >= sizeof(addr.sun_path))
+        return err_set(err, ERR_LIMIT, 0, "path of %zu bytes, limit %zu for a socket", strlen(path),
+                       sizeof(addr.sun_path) - 1);
+    memcpy(addr.sun_path, path, strlen(path) + 1);
+    *out = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (*out < 0)
+        return err_set(err, ERR_NET, errno, "socket");
+    return connect_to(*out, &addr, deadline_ns, err);
 }
 
 static int send_all(int fd, const char *data, size_t len, uint64_t deadline_ns, struct err *err)

@@ -14,6 +14,7 @@
 #include "base/limits.h"
 #include "base/text.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -281,6 +282,7 @@ static int take_event(struct builder *b, const yaml_event_t *ev, struct err *err
 /* Condemns the current document: its rest is skipped. */
 static int document_spoil(struct builder *b, const struct err *why, struct err *err)
 {
+    assert(b->cur); /* defects are found in documents only */
     b->cur->defect = malloc(sizeof(*b->cur->defect));
     if (!b->cur->defect)
         return no_memory(err, b);

@@ -77,14 +77,12 @@ static int note_place(struct reader *r, const struct guest_spec *s, struct err *
 static char *folder_of(const char *path)
 {
     const char *slash = strrchr(path, '/');
-    AUTO_FREE char *cwd = *path == '/' ? strdup("") : getcwd(NULL, 0);
-    char *dir = NULL;
+    char *cwd = *path == '/' ? strdup("") : getcwd(NULL, 0), *dir = NULL;
     int n = slash ? (int)(slash - path) : 0;
 
-    if (!cwd)
-        return NULL;
-    if (asprintf(&dir, "%s%s%.*s", cwd, *path != '/' && n ? "/" : "", n, path) < 0)
-        return NULL;
+    if (cwd && asprintf(&dir, "%s%s%.*s", cwd, *path != '/' && n ? "/" : "", n, path) < 0)
+        dir = NULL;
+    free(cwd);
     return dir;
 }
 

@@ -106,7 +106,8 @@ static void test_defaults(void **state)
     path_of(module, "a.wasm");
     assert_string_equal(s->module, module);
     assert_int_equal(s->line, 3);
-    assert_string_equal(behind_file(strcat(strcpy(module, s->file), ":")), "");
+    path_of(module, "f.yaml");
+    assert_string_equal(s->file, module);
     assert_int_equal(s->nenv + s->nargs, 0);
     assert_int_equal(s->limits.memory_bytes, 64 * MIB);
     assert_int_equal(s->limits.cpu_ns, 1000000000);
@@ -150,6 +151,8 @@ static void test_everything_said(void **state)
     if (read_text(&r, text, &err) < 0 || !r.spec[0])
         fail_msg("%s", r.n ? r.err[0].msg : err.msg);
     s = r.spec[0];
+    if (!s)
+        return; /* fail_msg does not return, which the analyser cannot know */
     assert_string_equal(s->namespace_, "ring-0");
     assert_string_equal(s->module, "/lib/ring.wasm");
     assert_int_equal(s->nenv, 3);
