@@ -4,11 +4,16 @@
 #include "base/limits.h"
 #include "support/h2_server.h"
 
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -753,6 +758,41 @@ static void test_the_handshake_has_a_deadline(void **state)
     peer_stop(&p);
 }
 
+/* A listener whose queue is full: further attempts get no answer at all. */
+static int full_listener(uint16_t *port, int fill[8])
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    socklen_t len = sizeof(at);
+
+    assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+    assert_int_equal(listen(fd, 0), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &len), 0);
+    *port = ntohs(at.sin_port);
+    for (int i = 0; i < 8; i++) {
+        fill[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+        if (connect(fill[i], (struct sockaddr *)&at, sizeof(at)) < 0)
+            assert_int_equal(errno, EINPROGRESS);
+    }
+    return fd;
+}
+
+static void test_connecting_has_a_deadline(void **state)
+{
+    int fill[8], fd;
+    struct peer p;
+
+    (void)state;
+    peer_start(&p, &(struct h2_server_options){0});
+    fd = full_listener(&p.to.to.port, fill);
+    p.to.to.timeout_ms = 20;
+    fails(&p, ERR_TIMEOUT, "connect");
+    close(fd);
+    for (int i = 0; i < 8; i++)
+        close(fill[i]);
+    peer_stop(&p);
+}
+
 static void test_a_dead_peer_is_noticed(void **state)
 {
     struct answer a = {0};
@@ -846,6 +886,7 @@ int main(void)
         cmocka_unit_test(test_nobody_listens),
         cmocka_unit_test(test_a_server_that_closes_in_the_handshake),
         cmocka_unit_test(test_the_handshake_has_a_deadline),
+        cmocka_unit_test(test_connecting_has_a_deadline),
         cmocka_unit_test(test_a_dead_peer_is_noticed),
         cmocka_unit_test(test_a_quiet_peer_that_answers_pings_lives),
     };
