@@ -5,6 +5,7 @@
 int main(int argc, char **argv)
 {
     static const struct verb verbs[] = {
+        {"serve", "run the daemon", verb_serve},
         {"get", "show guests in a table", verb_get},
         {"describe", "show all of one guest", verb_describe},
         {"version", "show the versions of client and daemon", verb_version},

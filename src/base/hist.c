@@ -31,6 +31,16 @@ void hist_add(struct hist *h, uint64_t ns)
     h->bucket[bucket_of(ns)]++;
 }
 
+void hist_merge(struct hist *to, const struct hist *from)
+{
+    to->count += from->count;
+    to->sum_ns += from->sum_ns;
+    if (from->max_ns > to->max_ns)
+        to->max_ns = from->max_ns;
+    for (size_t i = 0; i < HIST_BUCKETS; i++)
+        to->bucket[i] += from->bucket[i];
+}
+
 uint64_t hist_quantile(const struct hist *h, double q)
 {
     double rank = q * (double)h->count, seen = 0;

@@ -15,6 +15,8 @@ struct hist {
 };
 
 void hist_add(struct hist *h, uint64_t ns);
+/* Adds all of `from`. */
+void hist_merge(struct hist *to, const struct hist *from);
 /* The q-quantile (0 < q <= 1) in ns, interpolated; 0 if empty. */
 uint64_t hist_quantile(const struct hist *h, double q);
 

@@ -15,6 +15,9 @@ struct signal_slot {
     bool used;
 };
 
+/* The loop that this thread turns. */
+static _Thread_local const struct loop *here;
+
 struct loop {
     uv_loop_t uv;
     uv_async_t async;
@@ -111,6 +114,14 @@ void loop_post(struct loop *l, struct msg *m)
         uv_async_send(&l->async);
 }
 
+void loop_send(struct loop *l, struct msg *m)
+{
+    if (here == l)
+        m->run(m);
+    else
+        loop_post(l, m);
+}
+
 /* --- life --- */
 
 /* The poll may take long: whoever asks first after it reads the clock for the whole turn. */
@@ -160,8 +171,15 @@ int loop_new(struct loop **out, struct err *err)
     return 0;
 }
 
+void loop_turn(struct loop *l, bool wait)
+{
+    here = l;
+    uv_run(&l->uv, wait ? UV_RUN_ONCE : UV_RUN_NOWAIT);
+}
+
 void loop_run(struct loop *l)
 {
+    here = l;
     l->stopping = false;
     timer_arm(l);
     while (!l->stopping)

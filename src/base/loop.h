@@ -12,6 +12,7 @@
 #include "base/inbox.h"
 #include "base/timers.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -20,6 +21,9 @@ struct loop;
 int loop_new(struct loop **out, struct err *err) ERR_CHECK;
 /* Runs until loop_stop was called and the turn is over. */
 void loop_run(struct loop *loop);
+/* One turn, for a thread that has other work between turns; waits for something only where `wait`
+ * says so. The thread of the first turn is the loop's for good. */
+void loop_turn(struct loop *loop, bool wait);
 /* Loop thread only. */
 void loop_stop(struct loop *loop);
 /* Closes what is left of the loop's own and frees it; every other handle must be closed by its
@@ -31,6 +35,8 @@ void loop_free(struct loop *loop);
 uint64_t loop_now_ns(struct loop *loop);
 /* Any thread: m->run(m) is called on the loop thread, in order. */
 void loop_post(struct loop *loop, struct msg *m);
+/* The same, but on the loop's own thread it is run at once, from here. */
+void loop_send(struct loop *loop, struct msg *m);
 /* Sets (or moves) a timer; a due time in the past fires in the next turn, never from here. May be
  * up to 2 ms late, never early. ERR_NOMEM only when it was not set before. Loop thread only. */
 int loop_timer_set(struct loop *loop, struct timer *t, uint64_t due_ns, struct err *err) ERR_CHECK;

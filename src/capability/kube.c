@@ -1,4 +1,4 @@
-/* See kube.h. Loop thread. */
+/* See kube.h. One for each worker, on the worker's loop. */
 #include "capability/kube.h"
 
 #include "base/buf.h"
@@ -7,6 +7,7 @@
 #include "guest/guest.h"
 
 #include <ctype.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +24,8 @@ struct kube_capability {
     struct loop *loop;
     struct kube_client *client;
     struct capability capability;
-    struct hist asleep, awake;
+    pthread_mutex_t lock; /* of numbers: the daemon's loop reads them */
+    struct kube_numbers numbers;
     struct share shares[SHARES_MAX];
     size_t nshares;
     struct msg written;
@@ -198,12 +200,16 @@ static void shares_written(struct msg *m)
     struct kube_client_stats st;
 
     kube_client_stats(k->client, &st);
+    pthread_mutex_lock(&k->lock);
     for (size_t i = 0; i < k->nshares; i++) {
         const struct share *s = &k->shares[i];
         uint64_t at = st.last_write_ns > s->sent_ns ? st.last_write_ns : s->sent_ns;
 
-        hist_add(s->asleep ? &k->asleep : &k->awake, at - s->event_ns);
+        hist_add(s->asleep ? &k->numbers.asleep : &k->numbers.awake, at - s->event_ns);
     }
+    k->numbers.requests = st.requests;
+    k->numbers.connections = st.connections;
+    pthread_mutex_unlock(&k->lock);
     k->nshares = 0;
 }
 
@@ -372,6 +378,7 @@ int kube_capability_new(struct kube_capability **out, struct loop *loop, struct 
 
     if (!k)
         return err_set(err, ERR_NOMEM, 0, "no memory for the capability kube:");
+    pthread_mutex_init(&k->lock, NULL);
     k->loop = loop;
     k->client = client;
     k->capability = (struct capability){.scheme = "kube",
@@ -387,6 +394,9 @@ int kube_capability_new(struct kube_capability **out, struct loop *loop, struct 
 
 void kube_capability_free(struct kube_capability *k)
 {
+    if (!k)
+        return;
+    pthread_mutex_destroy(&k->lock);
     free(k);
 }
 
@@ -395,13 +405,16 @@ const struct capability *kube_capability_of(const struct kube_capability *k)
     return &k->capability;
 }
 
-const struct hist *kube_capability_share(const struct kube_capability *k, bool asleep)
+void kube_capability_numbers(struct kube_capability *k, struct kube_numbers *out, bool reset)
 {
-    return asleep ? &k->asleep : &k->awake;
-}
-
-void kube_capability_reset(struct kube_capability *k)
-{
-    memset(&k->asleep, 0, sizeof(k->asleep));
-    memset(&k->awake, 0, sizeof(k->awake));
+    pthread_mutex_lock(&k->lock);
+    hist_merge(&out->asleep, &k->numbers.asleep);
+    hist_merge(&out->awake, &k->numbers.awake);
+    out->requests += k->numbers.requests;
+    out->connections += k->numbers.connections;
+    if (reset) {
+        memset(&k->numbers.asleep, 0, sizeof(k->numbers.asleep));
+        memset(&k->numbers.awake, 0, sizeof(k->numbers.awake));
+    }
+    pthread_mutex_unlock(&k->lock);
 }

@@ -14,16 +14,23 @@
 
 struct kube_capability;
 
-/* client may be NULL: each call is then answered with 503. Borrows both. */
+/* client may be NULL: each call is then answered with 503. Borrows both; lives on the loop. */
 int kube_capability_new(struct kube_capability **out, struct loop *loop, struct kube_client *client,
                         struct err *err) ERR_CHECK;
 /* No call may be under way. NULL is fine. */
 void kube_capability_free(struct kube_capability *k);
 /* For the list of capabilities; lives as long as k. */
 const struct capability *kube_capability_of(const struct kube_capability *k);
-/* From an event's arrival to its guest's first request written: asleep and awake guests. */
-const struct hist *kube_capability_share(const struct kube_capability *k, bool asleep);
-void kube_capability_reset(struct kube_capability *k);
+
+/* From an event's arrival to its guest's first request written, for guests that were asleep and for
+ * those that were awake; and how many requests were sent in all. */
+struct kube_numbers {
+    struct hist asleep, awake;
+    uint64_t requests;
+    unsigned connections;
+};
+/* Any thread: adds those of k to out; reset: they start anew. */
+void kube_capability_numbers(struct kube_capability *k, struct kube_numbers *out, bool reset);
 
 /* The check of a target, pure: 0, or ERR_DENIED with what may not pass. */
 int kube_target_check(const char *target, struct err *err) ERR_CHECK;

@@ -137,7 +137,7 @@ static void piece_to_worker(struct call *c, struct piece *p)
     if (!p) /* the guest's `time` limit ends its wait; nothing better can be done without memory */
         return;
     p->msg.run = piece_arrived;
-    inbox_put(c->owner.inbox, &p->msg);
+    loop_send(c->owner.loop, &p->msg);
 }
 
 void call_head(struct call *c, int status, const char *headers, size_t len)
@@ -312,7 +312,7 @@ void call_post(struct call *c)
     c->posted = true;
     call_ref(c); /* the loop's */
     c->start.run = started;
-    loop_post(c->owner.loop, &c->start);
+    loop_send(c->owner.capabilities->loop, &c->start);
 }
 
 static void take_head(struct call *c, struct piece *p)
@@ -384,7 +384,7 @@ int call_send(struct call *c, struct bytes data, bool last, struct err *err)
         return err_set(err, ERR_NOMEM, 0, "no memory for %zu bytes of a body", data.len);
     p->ok = last;
     p->msg.run = was_sent;
-    loop_post(c->owner.loop, &p->msg);
+    loop_send(c->owner.capabilities->loop, &p->msg);
     return 0;
 }
 
@@ -394,7 +394,7 @@ void call_close(struct call *c)
     if (c->posted && !c->ended) {
         call_ref(c);
         c->cancel.run = cancelled;
-        loop_post(c->owner.loop, &c->cancel);
+        loop_send(c->owner.capabilities->loop, &c->cancel);
     }
     call_unref(c);
 }
@@ -445,7 +445,7 @@ static void report_consumed(struct call *c, size_t n)
         return;
     call_ref(c);
     c->consume.run = was_consumed;
-    loop_post(c->owner.loop, &c->consume);
+    loop_send(c->owner.capabilities->loop, &c->consume);
 }
 
 size_t call_read(struct call *c, uint8_t *buf, size_t cap)

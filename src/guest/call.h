@@ -1,10 +1,12 @@
-/* A call of a guest to the outside: one request, one answer, two threads.
+/* A call of a guest to the outside: one request, one answer, two sides.
  *
- * The worker makes it when the guest asks (call_new) and posts it to the loop, where a capability
- * carries it out and posts the answer back piece by piece: head, data, end. Each side has its own
- * half of the struct and its own reference; they meet only in messages. A call ends for the guest
- * when it closes it or its event is over: the loop is told to cancel, pieces still on their way
- * find nobody and are dropped.
+ * The guest's side is a session on a worker; the other side is a capability on a loop. As a rule
+ * that is the worker's own loop, and then everything here is a function call on one thread: a call
+ * and its answer change no thread. A capability may also live on another loop; then the two sides
+ * meet only in messages, and each has its half of the struct and its own reference.
+ *
+ * A call ends for the guest when it closes it or its event is over: the capability is told to
+ * cancel, pieces still on their way find nobody and are dropped.
  *
  * Flow control: what the guest has read is reported back (capability->consume), so that a guest
  * that does not read stops its peer, not the host's memory.
@@ -23,7 +25,7 @@ struct call;
 struct guest;
 struct worker;
 
-/* What a guest may call, by scheme: one for each file of capability/. Loop thread. */
+/* What a guest may call, by scheme: one for each file of capability/. On its loop's thread. */
 struct capability {
     const char *scheme; /* "kube" */
     void *ctx;
@@ -41,8 +43,18 @@ struct capability {
 };
 
 struct capabilities {
+    struct loop *loop; /* where all of them live */
     const struct capability *all[8];
     size_t n;
+};
+
+/* Makes and frees a worker's own capabilities on the worker's loop; both are called while that
+ * loop's thread does not run. */
+struct capability_source {
+    void *ctx;
+    int (*open)(void *ctx, size_t worker, struct loop *loop, struct capabilities *out,
+                struct err *err);
+    void (*close)(void *ctx, size_t worker);
 };
 
 /* --- the request, immutable from call_post on --- */
@@ -75,9 +87,8 @@ struct call_request {
 
 /* What the worker needs to know about where calls go and whom an answer wakes. */
 struct call_owner {
-    struct loop *loop;
+    struct loop *loop; /* the worker's */
     const struct capabilities *capabilities;
-    struct inbox *inbox; /* the worker's */
     const struct guest *guest;
     uint64_t put_ns;          /* when the event in hand came, for the latency histograms */
     bool woke;                /* and whether the guest was asleep then */
@@ -88,7 +99,7 @@ struct call_owner {
 
 int call_new(struct call **out, const struct call_request *req, const struct call_owner *owner,
              struct err *err) ERR_CHECK;
-/* Hands it to the loop. */
+/* Hands it to its capability. */
 void call_post(struct call *c);
 /* Answers it here, without the loop; instead of call_post. */
 void call_refuse(struct call *c, int status, const char *type, const char *detail);

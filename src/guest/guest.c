@@ -74,11 +74,8 @@ void guest_instance_opts(struct awake *a, struct instance_opts *opts)
 
 void guest_call_owner(struct awake *a, struct call_owner *owner)
 {
-    struct guests *all = a->guest->all;
-
-    *owner = (struct call_owner){.loop = all->opts.loop,
-                                 .capabilities = all->opts.capabilities,
-                                 .inbox = worker_inbox(a->worker),
+    *owner = (struct call_owner){.loop = worker_loop(a->worker),
+                                 .capabilities = worker_capabilities(a->worker),
                                  .guest = a->guest,
                                  .put_ns = a->put_ns,
                                  .woke = a->woke || a->fresh,
@@ -534,14 +531,17 @@ static int start_threads(struct guests *all, struct err *err)
     struct worker_env env = {.loop = all->opts.loop,
                              .engine = all->opts.engine,
                              .arena = all->opts.arena,
+                             .capabilities = all->opts.capabilities,
                              .back = came_back};
 
     if (iopool_start(&all->io, &io, all->opts.io_threads, err) < 0)
         return -1;
     env.io = all->io;
-    for (; all->nworkers < all->opts.workers && all->nworkers < WORKERS_MAX; all->nworkers++)
+    for (; all->nworkers < all->opts.workers && all->nworkers < WORKERS_MAX; all->nworkers++) {
+        env.index = all->nworkers;
         if (worker_start(&all->workers[all->nworkers], &env, err) < 0)
             return -1;
+    }
     return 0;
 }
 

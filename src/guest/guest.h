@@ -113,7 +113,7 @@ struct guests_opts {
     struct engine *engine;
     struct arena *arena;
     struct db *db;
-    const struct capabilities *capabilities;
+    const struct capability_source *capabilities;
     const struct trigger *watch; /* the trigger kind of spec->watches */
     size_t workers, io_threads;
     bool same_boot;             /* the snapshots' pages are as they were written */
@@ -150,7 +150,8 @@ struct guest *guests_find(const struct guests *all, const char *id);
 struct guest *guests_at(const struct guests *all, size_t i);
 /* Borrowed, current. */
 const struct guests_stats *guests_stats(struct guests *all);
-/* Snapshots from before this boot that nobody has checked yet (records without a guest included). */
+/* Snapshots from before this boot that nobody has checked yet (records without a guest included).
+ */
 size_t guests_unverified(const struct guests *all);
 /* No event is begun any more; all guests are saved; then opts.drained is called. */
 void guests_drain(struct guests *all);

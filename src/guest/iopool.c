@@ -3,6 +3,8 @@
 
 #include "base/clock.h"
 #include "base/limits.h"
+#include "base/log.h"
+#include "engine/arena.h"
 #include "guest/worker.h"
 
 #include <assert.h>
@@ -43,6 +45,15 @@ static void drop_instance(struct awake *a)
     a->inst = NULL;
 }
 
+/* Space that sleeps have freed goes back to the file system here, where it delays nobody. */
+static void trim(void)
+{
+    struct err err = {0};
+
+    if (arena_trim_due(self->env.arena) && arena_trim(self->env.arena, &err) < 0)
+        log_warn("arena: %s", err.msg);
+}
+
 static void save(struct msg *m)
 {
     struct awake *a = container_of(m, struct awake, msg);
@@ -59,6 +70,7 @@ static void save(struct msg *m)
     drop_instance(a);
     a->slept_ns = clock_now_ns();
     back_to_loop(a, OUT_SAVED);
+    trim();
 }
 
 void iopool_save(struct iopool *io, struct awake *a)

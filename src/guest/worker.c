@@ -15,8 +15,8 @@
 struct worker {
     struct worker_env env;
     pthread_t thread;
-    struct inbox inbox;
-    struct timers timers;
+    struct loop *loop;
+    struct capabilities capabilities;
     struct awake *first, **last; /* runnable */
     struct msg stop;
     bool stopping;
@@ -25,9 +25,14 @@ struct worker {
 
 static _Thread_local struct worker *self;
 
-struct inbox *worker_inbox(struct worker *w)
+struct loop *worker_loop(struct worker *w)
 {
-    return &w->inbox;
+    return w->loop;
+}
+
+const struct capabilities *worker_capabilities(const struct worker *w)
+{
+    return &w->capabilities;
 }
 
 static void make_runnable(struct awake *a)
@@ -62,14 +67,14 @@ void worker_wait_set(struct awake *a, uint32_t ms)
     a->wait.fire = wait_passed;
     a->wait_set = true;
     /* Without memory for the timer the event's own limit ends the wait. */
-    if (timers_set(&self->timers, &a->wait, clock_now_ns() + (uint64_t)ms * NS_PER_MS, NULL) < 0)
+    if (loop_timer_set(self->loop, &a->wait, clock_now_ns() + (uint64_t)ms * NS_PER_MS, NULL) < 0)
         a->cut = "no memory for a timer";
 }
 
 void worker_wait_clear(struct awake *a)
 {
     if (a->wait_set)
-        timers_clear(&self->timers, &a->wait);
+        loop_timer_clear(self->loop, &a->wait);
     a->wait_set = a->wait_over = false;
 }
 
@@ -87,7 +92,7 @@ static void give_back(struct awake *a, enum outcome outcome)
 {
     a->outcome = outcome;
     a->done_ns = clock_now_ns();
-    timers_clear(&self->timers, &a->deadline);
+    loop_timer_clear(self->loop, &a->deadline);
     session_end(a);
     if (outcome != OUT_DONE) {
         instance_free(a->inst);
@@ -121,7 +126,7 @@ static int make_instance(struct awake *a)
     instance_free(a->inst);
     a->inst = NULL;
     if (!a->fetched && (a->verify || a->err.code == ERR_AGAIN)) {
-        timers_clear(&self->timers, &a->deadline);
+        loop_timer_clear(self->loop, &a->deadline);
         self->guests--;
         iopool_fetch(self->env.io, a);
         return 1;
@@ -209,7 +214,7 @@ static void event_came(struct msg *m)
         a->picked_ns = clock_now_ns();
     a->deadline.fire = time_passed;
     session_begin(a);
-    if (timers_set(&self->timers, &a->deadline, a->picked_ns + guest_time_max(a->guest), &a->err) <
+    if (loop_timer_set(self->loop, &a->deadline, a->picked_ns + guest_time_max(a->guest), &a->err) <
         0) {
         give_back(a, a->inst ? OUT_TRAPPED : OUT_NO_ROOM);
         return;
@@ -226,7 +231,7 @@ void worker_run(struct worker *w, struct awake *a)
     a->worker = w;
     a->msg.run = event_came;
     a->sent_ns = clock_now_ns();
-    inbox_put(&w->inbox, &a->msg);
+    loop_post(w->loop, &a->msg);
 }
 
 /* --- the thread --- */
@@ -254,25 +259,25 @@ static struct awake *next_runnable(struct worker *w)
 static void *worker_main(void *arg)
 {
     struct worker *w = arg;
+    struct awake *a;
 
     self = w;
     while (!w->stopping || w->first) {
-        struct msg *m = w->first ? inbox_take(&w->inbox)
-                                 : inbox_wait(&w->inbox, timers_next(&w->timers)),
-                   *next;
-        struct awake *a;
-
-        for (; m; m = next) {
-            next = m->next;
-            m->run(m);
-        }
-        if (timers_next(&w->timers))
-            timers_run(&w->timers, clock_now_ns());
+        loop_turn(w->loop, !w->first);
+        /* One each: between two guests the loop takes what came for the others. */
         a = next_runnable(w);
         if (a)
             advance(a);
     }
     return NULL;
+}
+
+static void worker_free(struct worker *w)
+{
+    if (w->env.capabilities)
+        w->env.capabilities->close(w->env.capabilities->ctx, w->env.index);
+    loop_free(w->loop);
+    free(w);
 }
 
 int worker_start(struct worker **out, const struct worker_env *env, struct err *err)
@@ -284,11 +289,15 @@ int worker_start(struct worker **out, const struct worker_env *env, struct err *
         return err_set(err, ERR_NOMEM, 0, "no memory for a worker");
     w->env = *env;
     w->last = &w->first;
-    inbox_init(&w->inbox);
+    if (loop_new(&w->loop, err) < 0 ||
+        env->capabilities->open(env->capabilities->ctx, env->index, w->loop, &w->capabilities,
+                                err) < 0) {
+        worker_free(w);
+        return -1;
+    }
     rc = pthread_create(&w->thread, NULL, worker_main, w);
     if (rc) {
-        inbox_destroy(&w->inbox);
-        free(w);
+        worker_free(w);
         return err_set(err, ERR_NOMEM, rc, "worker thread");
     }
     pthread_setname_np(w->thread, "roost-worker");
@@ -301,10 +310,8 @@ void worker_stop(struct worker *w)
     if (!w)
         return;
     w->stop.run = stop_came;
-    inbox_put(&w->inbox, &w->stop);
+    loop_post(w->loop, &w->stop);
     pthread_join(w->thread, NULL);
     assert(w->guests == 0);
-    timers_free(&w->timers);
-    inbox_destroy(&w->inbox);
-    free(w);
+    worker_free(w);
 }

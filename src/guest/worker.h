@@ -1,9 +1,11 @@
 /* Workers: threads that run guests' code, one per core.
  *
  * A worker owns the guests that were posted to it until it posts them back. It runs each until it
- * waits, yields at a tick, or ends; those that can run take turns. It does no file I/O: where a
- * snapshot is not in the page cache, the guest goes to an I/O thread first (guest/iopool.h) and
- * comes back.
+ * waits, yields at a tick, or ends; those that can run take turns. Each worker has a loop of its
+ * own, on which the capabilities of its guests live (its own connections to the API server): a
+ * guest's call and the answer stay on one thread, because waking another core costs more than a
+ * wake from disk. It does no file I/O: where a snapshot is not in the page cache, the guest goes to
+ * an I/O thread first (guest/iopool.h) and comes back.
  */
 #ifndef ROOST_GUEST_WORKER_H
 #define ROOST_GUEST_WORKER_H
@@ -14,7 +16,9 @@ struct worker;
 struct iopool;
 
 struct worker_env {
-    struct loop *loop;
+    size_t index;
+    struct loop *loop; /* the daemon's, where awakes come back to */
+    const struct capability_source *capabilities;
     struct engine *engine;
     struct arena *arena;
     struct iopool *io;
@@ -26,7 +30,8 @@ int worker_start(struct worker **out, const struct worker_env *env, struct err *
 void worker_stop(struct worker *w);
 /* Loop thread: run the event that a->ev holds. */
 void worker_run(struct worker *w, struct awake *a);
-struct inbox *worker_inbox(struct worker *w);
+struct loop *worker_loop(struct worker *w);
+const struct capabilities *worker_capabilities(const struct worker *w);
 
 /* --- for sessions, on the worker's thread --- */
 void worker_resume(struct awake *a);

@@ -55,8 +55,10 @@ struct daemon {
     struct arena *arena;
     struct engine *engine;
     struct kube_client *client;
-    struct kube_capability *kube;
-    struct capabilities capabilities;
+    struct kube_client *call_clients[WORKERS_MAX]; /* for the guests' calls, one for each worker */
+    struct kube_capability *kube[WORKERS_MAX];
+    size_t nkube;
+    struct capability_source capabilities;
     struct watch *watch;
     struct guests *guests;
     struct compile_queue *queue;
@@ -353,8 +355,7 @@ static void reset(void *ctx)
 {
     struct daemon *d = ctx;
 
-    guests_stats_reset(d->guests);
-    kube_capability_reset(d->kube);
+    report_reset(&d->report);
 }
 
 /* --- signals --- */
@@ -432,7 +433,6 @@ static void daemon_free(struct daemon *d)
     guests_free(d->guests);
     watch_free(d->watch);
     modules_free(d);
-    kube_capability_free(d->kube);
     if (d->probe)
         kube_cancel(d->probe);
     kube_client_free(d->client);
@@ -462,16 +462,39 @@ static int open_state(struct daemon *d, struct err *err)
 
 static int connect_kube(struct daemon *d, struct err *err)
 {
-    if (!d->opts.no_kubernetes) {
-        if (kube_config_load(&d->config, d->opts.kubeconfig, d->opts.context, err) < 0 ||
-            kube_client_new(&d->client, d->loop, d->config, err) < 0)
-            return -1;
-        kube_probe(d);
-    }
-    if (kube_capability_new(&d->kube, d->loop, d->client, err) < 0)
+    if (d->opts.no_kubernetes)
+        return 0;
+    if (kube_config_load(&d->config, d->opts.kubeconfig, d->opts.context, err) < 0 ||
+        kube_client_new(&d->client, d->loop, d->config, err) < 0)
         return -1;
-    d->capabilities.all[d->capabilities.n++] = kube_capability_of(d->kube);
+    kube_probe(d);
     return 0;
+}
+
+/* A worker's own capabilities, with a connection of their own. */
+static int open_capabilities(void *ctx, size_t worker, struct loop *loop, struct capabilities *out,
+                             struct err *err)
+{
+    struct daemon *d = ctx;
+
+    if (d->config && kube_client_new(&d->call_clients[worker], loop, d->config, err) < 0)
+        return -1;
+    if (kube_capability_new(&d->kube[worker], loop, d->call_clients[worker], err) < 0)
+        return -1;
+    d->nkube = worker + 1;
+    *out =
+        (struct capabilities){.loop = loop, .all = {kube_capability_of(d->kube[worker])}, .n = 1};
+    return 0;
+}
+
+static void close_capabilities(void *ctx, size_t worker)
+{
+    struct daemon *d = ctx;
+
+    kube_capability_free(d->kube[worker]);
+    d->kube[worker] = NULL;
+    kube_client_free(d->call_clients[worker]);
+    d->call_clients[worker] = NULL;
 }
 
 static int make_guests(struct daemon *d, struct err *err)
@@ -489,6 +512,8 @@ static int make_guests(struct daemon *d, struct err *err)
                                 .drained = drained,
                                 .ctx = d};
 
+    d->capabilities = (struct capability_source){
+        .ctx = d, .open = open_capabilities, .close = close_capabilities};
     if (d->client)
         wopts.http = kube_http_of(d->client);
     if (getrandom(&wopts.seed, sizeof(wopts.seed), 0) != sizeof(wopts.seed))
@@ -513,6 +538,7 @@ static int open_admin(struct daemon *d, struct err *err)
 
     d->report = (struct report){.guests = d->guests,
                                 .kube = d->kube,
+                                .nkube = d->nkube,
                                 .client = d->client,
                                 .arena = d->arena,
                                 .db = d->db,

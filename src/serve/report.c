@@ -169,9 +169,12 @@ json_t *report_stats(const struct report *r)
     const struct guests_stats *st = guests_stats(r->guests);
     const struct guest_counts *c = &st->counts;
     struct kube_client_stats kube = {0};
+    struct kube_numbers calls = {0};
 
     if (r->client)
         kube_client_stats(r->client, &kube);
+    for (size_t i = 0; i < r->nkube; i++)
+        kube_capability_numbers(r->kube[i], &calls, false);
     return json_pack(
         "{s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, "
         "s:I, s:I, s:f}",
@@ -180,9 +183,18 @@ json_t *report_stats(const struct report *r)
         (json_int_t)c->abandoned, "events", (json_int_t)c->events, "failures",
         (json_int_t)c->failures, "traps", (json_int_t)c->traps, "wake", hist_json(&st->wake),
         "worker", hist_json(&st->worker), "sleep", hist_json(&st->sleep), "event",
-        hist_json(&st->event), "hostShareAsleep", hist_json(kube_capability_share(r->kube, true)),
-        "hostShareAwake", hist_json(kube_capability_share(r->kube, false)), "disk", disk_json(r),
-        "pssBytes", pss_bytes(), "connections", (json_int_t)kube.connections, "requests",
-        (json_int_t)kube.requests, "uptime_s",
+        hist_json(&st->event), "hostShareAsleep", hist_json(&calls.asleep), "hostShareAwake",
+        hist_json(&calls.awake), "disk", disk_json(r), "pssBytes", pss_bytes(), "connections",
+        (json_int_t)kube.connections + calls.connections, "requests",
+        (json_int_t)(kube.requests + calls.requests), "uptime_s",
         (double)(clock_now_ns() - r->started_ns) / (double)NS_PER_S);
+}
+
+void report_reset(const struct report *r)
+{
+    struct kube_numbers old = {0};
+
+    guests_stats_reset(r->guests);
+    for (size_t i = 0; i < r->nkube; i++)
+        kube_capability_numbers(r->kube[i], &old, true);
 }

@@ -10,8 +10,9 @@
 
 struct report {
     struct guests *guests;
-    const struct kube_capability *kube;
-    const struct kube_client *client; /* NULL: none */
+    struct kube_capability **kube; /* one for each worker */
+    size_t nkube;
+    const struct kube_client *client; /* the daemon's own; NULL: none */
     struct arena *arena;
     struct db *db;
     uint64_t started_ns, trimmed_at;
@@ -24,5 +25,7 @@ json_t *report_reject(const struct err *err);
 json_t *report_describe(const struct guest *g, const struct watch *watch);
 /* Counters, latencies, memory: what demo and benchmarks read. */
 json_t *report_stats(const struct report *r);
+/* The histograms and counters start anew. */
+void report_reset(const struct report *r);
 
 #endif

@@ -96,6 +96,26 @@ static void kube_cancel_none(void *ctx, struct call *c)
     (void)c;
 }
 
+/* The rig's `kube:` lives on the test's own loop, so that tests need no locks: calls change threads
+ * here, by messages. */
+static int open_capabilities(void *ctx, size_t worker, struct loop *loop, struct capabilities *out,
+                             struct err *err)
+{
+    struct rig *r = ctx;
+
+    (void)worker;
+    (void)loop;
+    (void)err;
+    *out = (struct capabilities){.loop = r->loop, .all = {&r->kube}, .n = 1};
+    return 0;
+}
+
+static void close_capabilities(void *ctx, size_t worker)
+{
+    (void)ctx;
+    (void)worker;
+}
+
 /* --- images, made once for all tests of a build --- */
 
 static bool run_compiler(const char *module, const char *image)
@@ -208,7 +228,8 @@ bool rig_open(struct rig *r, const char *dir, size_t workers, bool same_boot)
                                   .write = kube_write,
                                   .consume = kube_consume_none,
                                   .cancel = kube_cancel_none};
-    r->capabilities = (struct capabilities){.all = {&r->kube}, .n = 1};
+    r->capabilities = (struct capability_source){
+        .ctx = r, .open = open_capabilities, .close = close_capabilities};
     if (open_all(r, &err) < 0) {
         fprintf(stderr, "rig: %s\n", err.msg);
         return false;

@@ -29,7 +29,7 @@ struct rig {
     struct guests *guests;
     struct trigger trigger;
     struct capability kube;
-    struct capabilities capabilities;
+    struct capability_source capabilities;
     struct rig_object objects[RIG_OBJECTS];
     size_t nobjects;
     uint64_t seq;

@@ -1,0 +1,76 @@
+/* The ring, for benchmark and demo: N operators, each copying TestResources from its namespace to
+ * the next one, so that a change goes round.
+ *
+ * Sets up what the ring needs in the API server, starts `roost serve` (or the bare client) as a
+ * child process, sends a value round by changing the object in the first namespace, and sees its
+ * arrival in each namespace through a watch of its own. Blocking: each function turns the loop
+ * until it is done.
+ */
+#ifndef ROOST_BENCH_RINGKIT_H
+#define ROOST_BENCH_RINGKIT_H
+
+#include "base/err.h"
+#include "base/loop.h"
+#include "kube/client.h"
+#include "kube/kubeconfig.h"
+#include "kube/reflector.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+#define RING_MAX 1000
+
+struct ring {
+    struct loop *loop;
+    struct kube_config *config;
+    struct kube_client *client;
+    struct reflector *reflector;
+    unsigned n;
+    long long nonce[RING_MAX];     /* seen in each namespace; -1: no object */
+    uint64_t arrived_ns[RING_MAX]; /* when it was seen */
+    long long round;               /* the nonce of the last round */
+    bool synced;
+    volatile bool interrupted; /* by SIGINT or SIGTERM: everything returns soon */
+    void (*idle)(void *ctx);   /* called every 100 ms while waiting, for a live display */
+    void *ctx;
+};
+
+int ring_open(struct ring *r, const char *kubeconfig, unsigned n, struct err *err) ERR_CHECK;
+void ring_close(struct ring *r);
+/* CRD, namespaces ring-0…, service accounts, roles, and the first object. Idempotent. */
+int ring_setup(struct ring *r, struct err *err) ERR_CHECK;
+/* Writes N Guest manifests to dir (which exists). */
+int ring_manifests(const struct ring *r, const char *dir, const char *module, struct err *err)
+    ERR_CHECK;
+/* Watches all TestResources from here on. */
+int ring_watch(struct ring *r, struct err *err) ERR_CHECK;
+/* Sends the next value round. *took_ns: from the change's request until it was seen in the last
+ * namespace. ERR_TIMEOUT: it did not arrive in so many seconds. */
+int ring_round(struct ring *r, unsigned timeout_s, uint64_t *took_ns, struct err *err) ERR_CHECK;
+/* Turns the loop for so long. */
+void ring_rest(struct ring *r, unsigned ms);
+
+/* --- the child --- */
+struct child {
+    pid_t pid;
+    char cgroup[256]; /* its memory cgroup's folder; "" where none can be made */
+    char socket[512]; /* the admin socket; "" for the bare client */
+};
+
+/* Starts argv with its output in logfile; cgroup: in a memory cgroup of its own, if one can be
+ * made. */
+int child_start(struct child *c, char *const argv[], const char *logfile, bool cgroup,
+                struct err *err) ERR_CHECK;
+/* Waits until the admin socket answers /readyz with 200. */
+int child_ready(struct ring *r, struct child *c, unsigned timeout_s, struct err *err) ERR_CHECK;
+/* SIGTERM, and waits; SIGKILL after 20 s. Its exit status, 128 + signal if one ended it. */
+int child_stop(struct child *c);
+/* PSS in MiB, from /proc. */
+double child_pss_mib(const struct child *c);
+/* Charged to the cgroup, in MiB; -1 where there is none. rss_only: without the page cache. */
+double child_cgroup_mib(const struct child *c, bool rss_only);
+/* GET /v1/stats; reset: they start anew. NULL on failure. */
+json_t *child_stats(const struct child *c, bool reset);
+
+#endif
