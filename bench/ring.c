@@ -34,6 +34,7 @@ struct bench {
     struct result *result;
     struct samples rounds[MODES], share[MODES];
     double idle_pss[MODES], active_pss[MODES], idle_cgroup[MODES], idle_rss[MODES];
+    double cpu_s[MODES];
     double wake_p50, wake_p99, sleep_p50, sleep_p99;
     unsigned per_block;
     const char *kubeconfig;
@@ -106,6 +107,7 @@ static int rounds(struct bench *b, struct child *c, enum mode mode, struct err *
             return -1;
     if (mode != MODE_FLOOR)
         json_decref(child_stats(c, true));
+    b->cpu_s[mode] -= child_cpu_s(c);
     for (unsigned i = 0; i < b->per_block; i++) {
         if (ring_round(&b->ring, 60, &took, err) < 0)
             return -1;
@@ -117,6 +119,7 @@ static int rounds(struct bench *b, struct child *c, enum mode mode, struct err *
                 b->active_pss[mode] = pss;
         }
     }
+    b->cpu_s[mode] += child_cpu_s(c);
     if (mode != MODE_FLOOR)
         note_stats(b, c, mode);
     return 0;
@@ -149,6 +152,8 @@ static void put_mode(struct bench *b, enum mode mode)
     result_put(b->result, b->active_pss[mode], "%s.active_pss_mib", name);
     result_put(b->result, b->idle_cgroup[mode], "%s.idle_cgroup_mib", name);
     result_put(b->result, b->idle_rss[mode], "%s.idle_cgroup_rss_mib", name);
+    result_put(b->result, b->cpu_s[mode] * 1e6 / (double)b->rounds[mode].n / b->ring.n,
+               "%s.cpu_us_per_hop", name);
     if (mode != MODE_FLOOR)
         result_put(b->result, samples_quantile(&b->share[mode], .5), "%s.host_share_us", name);
 }

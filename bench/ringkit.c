@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -180,9 +181,12 @@ int ring_setup(struct ring *r, struct err *err)
     if (create(r, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd, err) < 0 ||
         create(r, "/apis/rbac.authorization.k8s.io/v1/clusterroles", role, err) < 0)
         return -1;
-    for (unsigned i = 0; i < r->n; i++)
-        if (setup_namespace(r, i, err) < 0)
+    for (r->set_up = 0; r->set_up < r->n; r->set_up++) {
+        if (setup_namespace(r, r->set_up, err) < 0)
             return -1;
+        if (r->idle)
+            r->idle(r->ctx);
+    }
     return wait_for_kind(r, err);
 }
 
@@ -377,6 +381,19 @@ static void cgroup_enter(const struct child *c)
     }
 }
 
+void build_path(char *out, size_t cap, const char *name)
+{
+    char self[1024] = "";
+    ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+
+    for (int up = 0; up < 2 && n > 0; up++) { /* BUILD/bench/bench_NAME */
+        while (n > 0 && self[n - 1] != '/')
+            n--;
+        n -= n > 0;
+    }
+    snprintf(out, cap, "%.*s/%s", (int)(n > 0 ? n : 0), self, name);
+}
+
 int child_start(struct child *c, char *const argv[], const char *logfile, bool cgroup,
                 struct err *err)
 {
@@ -390,6 +407,7 @@ int child_start(struct child *c, char *const argv[], const char *logfile, bool c
         int fd = open(logfile, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 
         setpgid(0, 0); /* a Ctrl-C in the terminal is for us; we tell the child */
+        prctl(PR_SET_PDEATHSIG, SIGTERM);
         if (c->cgroup[0])
             cgroup_enter(c);
         if (fd >= 0) {
@@ -471,6 +489,26 @@ double child_pss_mib(const struct child *c)
     if (f)
         fclose(f);
     return (double)kib / 1024;
+}
+
+double child_cpu_s(const struct child *c)
+{
+    char path[64], text[1024];
+    unsigned long long user = 0, system = 0;
+    FILE *f;
+
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)c->pid);
+    f = fopen(path, "re");
+    if (f && fgets(text, sizeof(text), f)) {
+        const char *p = strrchr(text, ')'); /* the name may hold anything */
+
+        if (!p || sscanf(p + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &user,
+                         &system) != 2)
+            user = system = 0;
+    }
+    if (f)
+        fclose(f);
+    return (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
 }
 
 static double cgroup_value(const struct child *c, const char *file, const char *key)

@@ -30,9 +30,11 @@ struct ring {
     long long nonce[RING_MAX];     /* seen in each namespace; -1: no object */
     uint64_t arrived_ns[RING_MAX]; /* when it was seen */
     long long round;               /* the nonce of the last round */
+    unsigned set_up;               /* namespaces that ring_setup has made so far */
     bool synced;
     volatile bool interrupted; /* by SIGINT or SIGTERM: everything returns soon */
-    void (*idle)(void *ctx);   /* called every 100 ms while waiting, for a live display */
+    /* Called every 100 ms while waiting, and for each namespace made: for a live display. */
+    void (*idle)(void *ctx);
     void *ctx;
 };
 
@@ -58,8 +60,11 @@ struct child {
     char socket[512]; /* the admin socket; "" for the bare client */
 };
 
+/* The path of a program or module of the build that this program is from: "roost",
+ * "guests/ring.wasm". */
+void build_path(char *out, size_t cap, const char *name);
 /* Starts argv with its output in logfile; cgroup: in a memory cgroup of its own, if one can be
- * made. */
+ * made. It ends with us, however we end. */
 int child_start(struct child *c, char *const argv[], const char *logfile, bool cgroup,
                 struct err *err) ERR_CHECK;
 /* Waits until the admin socket answers /readyz with 200. */
@@ -68,6 +73,8 @@ int child_ready(struct ring *r, struct child *c, unsigned timeout_s, struct err 
 int child_stop(struct child *c);
 /* PSS in MiB, from /proc. */
 double child_pss_mib(const struct child *c);
+/* CPU time so far, in seconds. */
+double child_cpu_s(const struct child *c);
 /* Charged to the cgroup, in MiB; -1 where there is none. rss_only: without the page cache. */
 double child_cgroup_mib(const struct child *c, bool rss_only);
 /* GET /v1/stats; reset: they start anew. NULL on failure. */

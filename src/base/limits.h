@@ -131,9 +131,9 @@ _Static_assert(KUBE_EVENT_MAX < BUF_DEFAULT_MAX, "an event fits in a buffer");
 #define DB_GROUP_BYTES_MAX DB_BATCH_BYTES_MAX /* in one transaction */
 #define DB_QUEUE_BYTES_MAX (64u * MIB)        /* of batches that wait for the commit thread */
 #define DB_MAP_BYTES_MAX   (8ull << 30)       /* of address space, sparse: the database's size */
-#define DB_GROUP_DELAY_MS  5u                 /* gathering batches before a sync */
-#define DB_GROUP_BYTES     (1u * MIB)         /* no more gathering from here on */
-#define DB_REOPEN_BYTES    (256u * KIB)       /* written, until LMDB's memory is given back */
+#define DB_GROUP_DELAY_MS  100u         /* gathering batches before a sync: what a kill can cost */
+#define DB_GROUP_BYTES     (1u * MIB)   /* no more gathering from here on */
+#define DB_REOPEN_BYTES    (256u * KIB) /* written, until LMDB's memory is given back */
 #define DB_STACK_BYTES     (128u * KIB)
 #define DISK_RETRIES_MAX   1000u        /* of one call, interrupted by signals */
 #define DISK_IOV_MAX       64u          /* pieces of one vectored call */
@@ -185,6 +185,7 @@ _Static_assert(ARENA_BYTES_MAX / 4096 < (1ull << 32), "places in the arena are 3
 #define SAVE_RETRY_MIN_NS    (1000ull * 1000 * 1000)      /* a save that failed: 1 s ... */
 #define SAVE_RETRY_MAX_NS    (60ull * 1000 * 1000 * 1000)
 #define TICK_NS              (1000ull * 1000) /* a guest that computes yields */
+#define TICK_MAX_NS          (4 * TICK_NS)    /* while none computes and some wait */
 
 /* --- connections and HTTP/2 --- */
 #define CHANNEL_READ_BYTES    (32u * KIB) /* one read; shared by all connections */

@@ -104,9 +104,12 @@ void engine_free(struct engine *e)
     free(e);
 }
 
-void engine_tick(struct engine *e)
+bool engine_tick(struct engine *e)
 {
+    if (atomic_load_explicit(&e->computing, memory_order_relaxed) == 0)
+        return false;
     wasmtime_engine_increment_epoch(e->engine);
+    return true;
 }
 
 /* --- images --- */

@@ -57,9 +57,9 @@ struct host_calls {
 int engine_new(struct engine **out, const struct host_calls *calls, struct err *err) ERR_CHECK;
 /* All images and instances must be gone. NULL is fine. */
 void engine_free(struct engine *engine);
-/* One tick: guests that compute for longer yield or are cut. Any thread, async-signal-safe. To be
- * called each millisecond while guests run. */
-void engine_tick(struct engine *engine);
+/* One tick: guests that compute for longer yield or are cut. Any thread. To be called each
+ * millisecond while guests compute. False: none does at this moment. */
+bool engine_tick(struct engine *engine);
 
 /* Loads what roost-compile made. ERR_UNSUPPORTED: an import that the host does not have (named), no
  * export `roost_abi_1` or `handle`; ERR_CORRUPT: no image, or of another engine or configuration.

@@ -184,9 +184,11 @@ enum run_result instance_poll(struct instance *i, int32_t *result, struct err *e
     i->guard.base = wasmtime_memory_data(i->context, &i->memory);
     i->guard.len = wasmtime_memory_data_size(i->context, &i->memory);
     i->poll_began_ns = thread_cpu_ns();
+    atomic_fetch_add_explicit(&i->engine->computing, 1, memory_order_relaxed);
     sigbus_enter(&i->guard);
     done = wasmtime_call_future_poll(i->future);
     sigbus_leave(&i->guard);
+    atomic_fetch_sub_explicit(&i->engine->computing, 1, memory_order_relaxed);
     i->cpu_ns += thread_cpu_ns() - i->poll_began_ns;
     if (done)
         return ended(i, result, err);

@@ -15,6 +15,7 @@ struct engine {
     wasmtime_linker_t *linker;
     const struct host_calls *calls;
     struct stacks *stacks;
+    atomic_uint computing; /* instances that are being polled now */
 };
 
 struct image {

@@ -486,28 +486,36 @@ size_t guests_pick_worker(const struct guests *all)
     return best;
 }
 
+static void tick_in(struct guests *all, uint64_t ns)
+{
+    struct err err;
+
+    all->tick_ns = ns;
+    if (loop_timer_set(all->opts.loop, &all->tick, clock_now_ns() + ns, &err) < 0)
+        log_error("tick: %s", err.msg);
+}
+
+/* Each millisecond while a guest computes. While those with an event in hand only wait for answers
+ * the ticks become rarer: they cost a wake of this thread each. */
 static void tick(struct timer *t)
 {
     struct guests *all = container_of(t, struct guests, tick);
+    uint64_t next = TICK_NS;
+    bool in_hand = false;
 
-    engine_tick(all->opts.engine);
-    for (size_t i = 0; i < all->nworkers; i++) {
-        if (all->running[i]) {
-            guests_tick_arm(all);
-            return;
-        }
-    }
+    if (!engine_tick(all->opts.engine))
+        next = all->tick_ns * 2 < TICK_MAX_NS ? all->tick_ns * 2 : TICK_MAX_NS;
+    for (size_t i = 0; i < all->nworkers; i++)
+        in_hand |= all->running[i] > 0;
+    if (in_hand)
+        tick_in(all, next);
 }
 
 void guests_tick_arm(struct guests *all)
 {
-    struct err err;
-
-    if (all->tick.at)
-        return;
     all->tick.fire = tick;
-    if (loop_timer_set(all->opts.loop, &all->tick, clock_now_ns() + TICK_NS, &err) < 0)
-        log_error("tick: %s", err.msg);
+    if (!all->tick.at || all->tick_ns > TICK_NS)
+        tick_in(all, TICK_NS);
 }
 
 /* An awake comes back, from a worker or an I/O thread. */

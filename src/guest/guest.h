@@ -212,6 +212,7 @@ struct guests {
     struct orphan *records; /* read at start, not yet claimed */
     struct guests_stats stats;
     struct timer tick;
+    uint64_t tick_ns; /* the interval that the tick was set with */
     bool draining, drained;
     size_t gone;
     uint64_t event_ids;
