@@ -37,7 +37,7 @@ struct bench {
     double cpu_s[MODES];
     double wake_p50, wake_p99, sleep_p50, sleep_p99;
     unsigned per_block;
-    const char *kubeconfig;
+    const char *kubeconfig, *sleep_after; /* NULL: the default */
     char dir[256], roost[1024], floor[1024], module[1024];
 };
 
@@ -58,6 +58,7 @@ static int start(struct bench *b, struct child *c, enum mode mode, struct err *e
                      (char *)(uintptr_t) "--kubeconfig",
                      (char *)(uintptr_t)b->kubeconfig,
                      (char *)(uintptr_t) "--never-sleep",
+                     NULL,
                      NULL};
     char *floor[] = {b->floor, (char *)(uintptr_t)b->kubeconfig, n, NULL};
 
@@ -67,6 +68,10 @@ static int start(struct bench *b, struct child *c, enum mode mode, struct err *e
     snprintf(n, sizeof(n), "%u", b->ring.n);
     if (mode != MODE_AWAKE)
         roost[8] = NULL;
+    if (mode == MODE_ROOST && b->sleep_after) {
+        roost[8] = (char *)(uintptr_t) "--sleep-after";
+        roost[9] = (char *)(uintptr_t)b->sleep_after;
+    }
     snprintf(c->socket, sizeof(c->socket), "%s/admin.sock", state);
     if (child_start(c, mode == MODE_FLOOR ? floor : roost, log, true, err) < 0)
         return -1;
@@ -207,6 +212,7 @@ int main(int argc, char **argv)
                                             {"kubeconfig", required_argument, NULL, 'k'},
                                             {"dir", required_argument, NULL, 'd'},
                                             {"operators", required_argument, NULL, 'n'},
+                                            {"sleep-after", required_argument, NULL, 'a'},
                                             {0}};
     static struct bench b = {.per_block = 50};
     const char *json = NULL;
@@ -223,6 +229,8 @@ int main(int argc, char **argv)
             b.kubeconfig = optarg;
         else if (opt == 'd')
             snprintf(b.dir, sizeof(b.dir), "%s", optarg);
+        else if (opt == 'a')
+            b.sleep_after = optarg;
         else if (opt == 'n')
             n = (unsigned)strtoul(optarg, NULL, 10);
         else
@@ -230,7 +238,7 @@ int main(int argc, char **argv)
     }
     if (!b.kubeconfig || !b.dir[0]) {
         fprintf(stderr, "usage: bench_ring --kubeconfig FILE --dir DIR [--quick] [--json FILE] "
-                        "[--operators N]\n");
+                        "[--operators N] [--sleep-after TIME]\n");
         return 2;
     }
     find_programs(&b);
@@ -240,6 +248,7 @@ int main(int argc, char **argv)
     }
     b.result = result_new("ring");
     result_setting(b.result, "operators", "%u", n);
+    result_setting(b.result, "sleep_after", "%s", b.sleep_after ? b.sleep_after : "default");
     result_setting(b.result, "rounds", "%u", b.per_block * BLOCKS);
     rc = measure(&b, &err);
     if (rc < 0)
