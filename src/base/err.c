@@ -4,6 +4,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#undef err_set /* here are the functions themselves */
+#undef err_set_status
+#undef err_wrap
+
 static const struct {
     const char *name;
     int exit_status;

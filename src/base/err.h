@@ -53,6 +53,16 @@ int err_wrap(struct err *err, const char *fmt, ...) __attribute__((format(printf
 /* "denied", "not_found", ...: stable names for JSON and metrics. */
 const char *err_code_name(enum err_code code);
 
+/* So that compilers and the static analyser see at each call that it fails. */
+static inline int err_always(int rc)
+{
+    (void)rc;
+    return -1;
+}
+#define err_set(...)        err_always(err_set(__VA_ARGS__))
+#define err_set_status(...) err_always(err_set_status(__VA_ARGS__))
+#define err_wrap(...)       err_always(err_wrap(__VA_ARGS__))
+
 /* The process exit status of a code; documented in docs/cli.md. */
 int err_exit_status(enum err_code code);
 
