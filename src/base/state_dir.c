@@ -71,7 +71,6 @@ static int lock_take(int dir, struct err *err)
 {
     AUTO_CLOSE int lock = openat(dir, "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
     char pid[16];
-    int taken;
     ssize_t n;
 
     if (lock < 0)
@@ -81,9 +80,7 @@ static int lock_take(int dir, struct err *err)
     n = snprintf(pid, sizeof(pid), "%d\n", getpid());
     if (ftruncate(lock, 0) < 0 || pwrite(lock, pid, (size_t)n, 0) != n)
         return disk_error(err, errno ? errno : EIO, "write the lock");
-    taken = lock;
-    lock = -1;
-    return taken;
+    return take_fd(&lock);
 }
 
 /* --- boots --- */

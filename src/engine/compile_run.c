@@ -40,8 +40,7 @@ static int open_module(int *out, const char *path, size_t *size, struct err *err
         return err_set(err, ERR_LIMIT, 0, "module of %lld bytes, limit %u (MODULE_BYTES_MAX)",
                        (long long)st.st_size, MODULE_BYTES_MAX);
     *size = (size_t)st.st_size;
-    *out = fd;
-    fd = -1;
+    *out = take_fd(&fd);
     return 0;
 }
 

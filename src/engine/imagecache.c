@@ -52,8 +52,7 @@ static int open_regular(int *out, const char *path, struct err *err)
         return err_set(err, file_error(errno), errno, "open");
     if (!S_ISREG(st.st_mode))
         return err_set(err, ERR_INVALID, 0, "this is no regular file");
-    *out = fd;
-    fd = -1;
+    *out = take_fd(&fd);
     return 0;
 }
 
