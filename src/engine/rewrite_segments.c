@@ -30,6 +30,7 @@ static int read_limits(struct reader *r, const char *what, uint32_t *min, uint32
     size_t begin = r->at;
     uint8_t flags;
 
+    *min = 0;
     *max = UINT32_MAX;
     if (reader_byte(r, &flags, "limits") < 0)
         return -1;

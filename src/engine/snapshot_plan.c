@@ -146,6 +146,7 @@ static void pages_count(struct plan *p, const struct snapshot *base)
         p->write_pages += p->write.v[i].count;
     }
     memset(p->live, 0, sizeof(p->live));
+    assert(base || !p->keep.n);
     for (size_t i = 0; i < p->keep.n; i++)
         p->live[slot_of(base, p->keep.v[i].offset)] += p->keep.v[i].count;
 }

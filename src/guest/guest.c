@@ -209,8 +209,10 @@ static int make_identity(struct guest *g, const uint8_t digest[32])
          EVP_DigestUpdate(ctx, &rewriter, sizeof(rewriter));
     for (size_t i = 0; ok && i < g->nargs; i++)
         ok = EVP_DigestUpdate(ctx, g->args[i], strlen(g->args[i]) + 1);
-    for (size_t i = 0; ok && i < g->nenv; i++)
+    for (size_t i = 0; ok && i < g->nenv; i++) {
+        assert(g->env[i]);
         ok = EVP_DigestUpdate(ctx, g->env[i], strlen(g->env[i]) + 1);
+    }
     ok = ok && EVP_DigestFinal_ex(ctx, g->identity, &n) && n == sizeof(g->identity);
     EVP_MD_CTX_free(ctx);
     return ok ? 0 : -1;

@@ -83,7 +83,7 @@ static void put_identity(struct buf *b, const struct guest *g)
 {
     put_u32(b, RECORD_MAGIC);
     put_u16(b, RECORD_VERSION);
-    put_u16(b, (uint16_t)g->spec->nwatches);
+    put_u16(b, g->spec->nwatches);
     (void)!buf_append(b, g->uid, sizeof(g->uid), NULL);
     (void)!buf_append(b, g->identity, sizeof(g->identity), NULL);
     put_u64(b, g->generation);

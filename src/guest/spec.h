@@ -43,7 +43,7 @@ struct guest_spec {
     bool sleep_after_set; /* the manifest says it */
     enum fresh_start on_fresh_start;
     struct watch_spec *watches;
-    size_t nwatches;
+    uint16_t nwatches;     /* GUEST_TRIGGERS_MAX at most */
     char *service_account; /* capabilities.kube.serviceAccount in the guest's namespace; NULL: no
                               kube */
     char *file;            /* where it was read */

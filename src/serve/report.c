@@ -141,11 +141,13 @@ static json_int_t pss_bytes(void)
 {
     FILE *f = fopen("/proc/self/smaps_rollup", "re");
     char line[256];
-    long long kib = 0;
+    json_int_t kib = 0;
 
     while (f && fgets(line, sizeof(line), f))
-        if (sscanf(line, "Pss: %lld kB", &kib) == 1)
+        if (strncmp(line, "Pss:", 4) == 0) {
+            kib = strtoll(line + 4, NULL, 10);
             break;
+        }
     if (f)
         fclose(f);
     return kib * 1024;
@@ -186,7 +188,7 @@ json_t *report_stats(const struct report *r)
         hist_json(&st->event), "hostShareAsleep", hist_json(&calls.asleep), "hostShareAwake",
         hist_json(&calls.awake), "disk", disk_json(r), "pssBytes", pss_bytes(), "connections",
         (json_int_t)kube.connections + calls.connections, "requests",
-        (json_int_t)(kube.requests + calls.requests), "uptime_s",
+        (json_int_t)kube.requests + (json_int_t)calls.requests, "uptime_s",
         (double)(clock_now_ns() - r->started_ns) / (double)NS_PER_S);
 }
 
