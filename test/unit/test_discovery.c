@@ -27,7 +27,7 @@ static void done(void *ctx, const struct kube_resource *resource, const struct e
     assert_true((resource == NULL) != (err == NULL));
     if (resource)
         r->resource = *resource;
-    else
+    if (err)
         r->err = *err;
 }
 

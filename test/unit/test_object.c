@@ -101,6 +101,14 @@ static void test_only_two_members_are_cut_and_all_else_stays_as_it_came(void **s
                "\"metadata\":{" ID ",\"labels\":{" LA "}},\"managedFields\":1 }");
 }
 
+static void add(char *text, size_t cap, const char *more)
+{
+    size_t len = strlen(text);
+
+    assert_true(len + strlen(more) < cap);
+    snprintf(text + len, cap - len, "%s", more);
+}
+
 /* All orders of four members, of which any may be one to cut, give JSON without those. */
 static void test_cuts_leave_json_in_every_order(void **state)
 {
@@ -112,13 +120,14 @@ static void test_cuts_leave_json_in_every_order(void **state)
         size_t kept = 0;
 
         for (unsigned i = 0; i < 4; i++) {
-            strcat(text, i ? " , " : " ");
-            strcat(text, bits >> i & 1 ? LA
-                                       : (const char *[]){"\"a\":\"1\"", "\"b\":\"2\"",
-                                                          "\"c\":\"3\"", "\"d\":\"4\""}[i]);
+            static const char *const others[] = {"\"a\":\"1\"", "\"b\":\"2\"", "\"c\":\"3\"",
+                                                 "\"d\":\"4\""};
+
+            add(text, sizeof(text), i ? " , " : " ");
+            add(text, sizeof(text), bits >> i & 1 ? LA : others[i]);
             kept += !(bits >> i & 1);
         }
-        strcat(text, " }," ID "}}");
+        add(text, sizeof(text), " }," ID "}}");
         obj = parse(text);
         tree = json_loads(obj->json, JSON_REJECT_DUPLICATES, NULL);
         assert_non_null(tree);
@@ -137,8 +146,8 @@ static void test_more_cuts_than_there_is_room_for_stay(void **state)
 
     (void)state;
     for (unsigned i = 0; i < KUBE_OBJECT_CUTS_MAX + 2; i++)
-        strcat(text, ",\"managedFields\":[1]");
-    strcat(text, "}}");
+        add(text, sizeof(text), ",\"managedFields\":[1]");
+    add(text, sizeof(text), "}}");
     obj = parse(text);
     for (const char *p = obj->json; (p = strstr(p, "managedFields")); p++)
         left++;
@@ -184,7 +193,7 @@ static enum err_code refused_name(size_t len, char fill)
     size_t at = strlen(text);
 
     memset(text + at, fill, len);
-    strcpy(text + at + len, "\"}}");
+    snprintf(text + at + len, sizeof(text) - at - len, "\"}}");
     return refused(text, strlen(text));
 }
 

@@ -376,8 +376,9 @@ int main(void)
     signal(SIGBUS, SIG_DFL); /* sanitizers have a handler of their own */
     failed = cmocka_run_group_tests(first, NULL, NULL);
     /* Twice: the second must not make the handler its own predecessor. */
-    if (sigbus_install(NULL) < 0 || sigbus_install(NULL) < 0)
-        return 1;
+    for (int i = 0; i < 2; i++)
+        if (sigbus_install(NULL) < 0)
+            return 1;
     sigaction(SIGBUS, NULL, &ours);
     return failed + cmocka_run_group_tests(tests, NULL, NULL);
 }

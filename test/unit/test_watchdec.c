@@ -274,7 +274,9 @@ static void test_an_event_nested_too_deeply_is_skipped(void **state)
     (void)state;
     memset(text + at, '[', JSON_DEPTH_MAX);
     memset(text + at + JSON_DEPTH_MAX, ']', JSON_DEPTH_MAX);
-    strcpy(text + at + 2 * JSON_DEPTH_MAX, "}}{\"type\":\"ADDED\",\"object\":" OBJ("b", "2") "}");
+    at += 2 * JSON_DEPTH_MAX;
+    snprintf(text + at, sizeof(text) - at, "%s",
+             "}}{\"type\":\"ADDED\",\"object\":" OBJ("b", "2") "}");
     for (piece_len = 1; piece_len < 3000; piece_len += 111) {
         struct log log = {0};
         struct err err;
