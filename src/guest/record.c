@@ -117,7 +117,7 @@ static int encode(struct buf *b, const struct guest *g, struct err *err)
     if (k.short_of_memory)
         return err_set(err, ERR_NOMEM, 0, "no memory for %zu keys", mailbox_len(g->mailbox));
     /* One check for all the small ones: there is room, or nothing is written. */
-    if (buf_reserve(b, 256 + g->spec->nwatches * 16 + keys.len, err) < 0)
+    if (buf_reserve(b, 256 + g->spec->nwatches * 16u + keys.len, err) < 0)
         return -1;
     put_identity(b, g);
     for (size_t t = 0; t < g->spec->nwatches; t++) {
