@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -181,9 +182,10 @@ int ring_setup(struct ring *r, struct err *err)
     if (create(r, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", crd, err) < 0 ||
         create(r, "/apis/rbac.authorization.k8s.io/v1/clusterroles", role, err) < 0)
         return -1;
-    for (r->set_up = 0; r->set_up < r->n; r->set_up++) {
-        if (setup_namespace(r, r->set_up, err) < 0)
+    for (unsigned i = 0; i < r->n; i++) {
+        if (setup_namespace(r, i, err) < 0)
             return -1;
+        r->set_up = i + 1;
         if (r->idle)
             r->idle(r->ctx);
     }
@@ -347,6 +349,24 @@ void ring_close(struct ring *r)
 
 /* --- the child --- */
 
+/* Groups of benchmarks that were killed. */
+static void cgroup_sweep(const char *folder)
+{
+    char pattern[300];
+    glob_t found;
+
+    snprintf(pattern, sizeof(pattern), "%s/roost-bench-*", folder);
+    if (glob(pattern, GLOB_NOSORT, NULL, &found) != 0)
+        return;
+    for (size_t i = 0; i < found.gl_pathc; i++) {
+        pid_t owner = (pid_t)strtol(strrchr(found.gl_pathv[i], '-') + 1, NULL, 10);
+
+        if (owner > 0 && kill(owner, 0) < 0 && errno == ESRCH)
+            rmdir(found.gl_pathv[i]); /* only if it is empty */
+    }
+    globfree(&found);
+}
+
 /* A version 1 memory controller, or version 2 where this process may make a group below its own. */
 static bool cgroup_make(struct child *c)
 {
@@ -355,6 +375,7 @@ static bool cgroup_make(struct child *c)
     for (size_t i = 0; i < 2; i++) {
         char control[300];
 
+        cgroup_sweep(roots[i]);
         snprintf(c->cgroup, sizeof(c->cgroup), "%s/roost-bench-%d", roots[i], (int)getpid());
         if (mkdir(c->cgroup, 0755) < 0)
             continue;
@@ -451,12 +472,25 @@ int child_ready(struct ring *r, struct child *c, unsigned timeout_s, struct err 
     return err_set(err, ERR_TIMEOUT, 0, "not ready in %u s: %s", timeout_s, why.msg);
 }
 
+/* A process that has ended may be counted in it for another moment. */
+static void cgroup_remove(struct child *c)
+{
+    for (int i = 0; i < 200 && c->cgroup[0]; i++) {
+        if (rmdir(c->cgroup) == 0 || errno == ENOENT)
+            c->cgroup[0] = 0;
+        else
+            usleep(10000);
+    }
+}
+
 int child_stop(struct child *c)
 {
     int status = 0;
 
-    if (c->pid <= 0)
+    if (c->pid <= 0) {
+        cgroup_remove(c);
         return 0;
+    }
     kill(c->pid, SIGTERM);
     for (int i = 0; i < 2000; i++) {
         pid_t got = waitpid(c->pid, &status, WNOHANG);
@@ -470,8 +504,7 @@ int child_stop(struct child *c)
         usleep(10000);
     }
     c->pid = 0;
-    if (c->cgroup[0])
-        rmdir(c->cgroup);
+    cgroup_remove(c);
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }
 
