@@ -9,8 +9,8 @@
  *
  * Nodes live in one array and refer to each other by index. There are never more free extents than
  * slots in use and one, so the array grows when a slot is taken (where failing is possible), and
- * giving back needs no memory. One mutex; under it there is no I/O but ftruncate of a file that
- * grows, or whose end is a hole already.
+ * giving back needs no memory. One mutex; under it there is no I/O but fstat, and ftruncate of a
+ * file that grows, or whose end is a hole already.
  *
  * A free extent is `clean` when it is known to be a hole of the file. Trimming takes an extent out
  * of the map, punches it without the lock, and puts it back clean.
@@ -373,15 +373,46 @@ const struct disk *arena_disk(const struct arena *a)
 
 /* --- slots --- */
 
+/* Pages that the file really has: less than file_pages where somebody else cut it off. Then it must
+ * not grow any more, by a write behind its end either: what was lost would read as zeros, by guests
+ * that have it mapped as well, instead of being an error. */
+static int file_whole(const struct arena *a, uint64_t *pages, struct err *err)
+{
+    struct stat st;
+
+    if (a->disk->fstat(a->disk->ctx, a->fd, &st) < 0)
+        return disk_error(err, errno, "arena: size of the file");
+    *pages = (uint64_t)st.st_size / PAGE_BYTES;
+    return 0;
+}
+
+static int cut_error(const struct arena *a, uint64_t whole, struct err *err)
+{
+    return err_set(err, ERR_IO, 0,
+                   "arena: its file was cut off from outside, %llu of %llu pages are left: the "
+                   "daemon must be started again",
+                   (unsigned long long)whole, (unsigned long long)a->file_pages);
+}
+
 static int alloc_locked(struct arena *a, uint64_t *offset, uint32_t pages, struct err *err)
 {
+    uint64_t whole;
     uint32_t at = 0;
 
-    if (nodes_reserve(a, err) < 0)
+    if (nodes_reserve(a, err) < 0 || file_whole(a, &whole, err) < 0)
         return -1;
-    if (a->nodes[a->root].longest < pages && file_grow(a, pages, err) < 0)
-        return -1;
+    if (a->nodes[a->root].longest < pages) {
+        if (whole < a->file_pages)
+            return cut_error(a, whole, err);
+        if (file_grow(a, pages, err) < 0)
+            return -1;
+        whole = a->file_pages;
+    }
     a->root = take_fit(a, a->root, pages, &at);
+    if ((uint64_t)at + pages > whole) {
+        map_add(a, at, pages, false);
+        return cut_error(a, whole, err);
+    }
     a->slots++;
     *offset = at;
     return 0;
@@ -522,12 +553,16 @@ static int punch(struct arena *a, uint32_t i, struct err *err)
 
 static int cut_tail(struct arena *a, struct err *err)
 {
-    uint64_t cut = tail_cut(a);
+    uint64_t cut = tail_cut(a), whole;
     uint32_t last = last_of(a, a->root), offset;
     bool clean;
 
     if (cut >= a->file_pages)
         return 0;
+    if (file_whole(a, &whole, err) < 0)
+        return -1;
+    if (whole < a->file_pages)
+        return cut_error(a, whole, err);
     if (file_resize(a, cut, err) < 0)
         return -1;
     offset = a->nodes[last].offset;

@@ -14,7 +14,8 @@ const struct disk *arena_disk(const struct arena *a);
 
 /* Takes `pages` pages that lie together; the file grows where nothing free is large enough.
  * What was there before is undefined. Any thread.
- * ERR_LIMIT: ARENA_BYTES_MAX, ARENA_SLOTS_MAX. ERR_IO: the file cannot grow. ERR_NOMEM. */
+ * ERR_LIMIT: ARENA_BYTES_MAX, ARENA_SLOTS_MAX. ERR_IO: the file cannot grow, or was cut off from
+ * outside and has no room before its end. ERR_NOMEM. */
 int arena_alloc(struct arena *a, uint64_t *offset, uint32_t pages, struct err *err) ERR_CHECK;
 
 /* Gives back what one arena_alloc (or arena_claim) took, whole. Never fails, no I/O. Any thread. */

@@ -55,7 +55,9 @@ static inline int fault_open(void *ctx, const char *path, int flags, mode_t mode
 
 static inline int fault_fstat(void *ctx, int fd, struct stat *st)
 {
-    return fault_now(ctx) ? -1 : disk_real.fstat(NULL, fd, st);
+    const struct fault_disk *f = ctx;
+
+    return fault_now(ctx) && f->sys ? -1 : disk_real.fstat(NULL, fd, st);
 }
 
 static inline ssize_t fault_pread(void *ctx, int fd, void *buf, size_t len, off_t offset)

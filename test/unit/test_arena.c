@@ -452,9 +452,36 @@ static void test_threads_take_give_and_trim_at_once(void **state)
 
 #define TEST(t) cmocka_unit_test_setup_teardown(t, set_up, tear_down)
 
+/* Somebody else truncated the file: what is left is used, and nothing makes it longer again. */
+static void test_file_that_was_cut_off_never_grows(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = {0};
+    struct stat st;
+    uint64_t low = take(f->a, 10), high = take(f->a, 10), at;
+
+    arena_give(f->a, low, 10);
+    assert_int_equal(truncate(tmp_file(&f->dir, "arena"), (off_t)(15 * PAGE_BYTES)), 0);
+    assert_int_equal(take(f->a, 10), low);
+    assert_int_equal(arena_alloc(f->a, &at, 10, &err), -1);
+    assert_int_equal(err.code, ERR_IO);
+    assert_non_null(strstr(err.msg, "15 of"));
+    assert_int_equal(arena_alloc(f->a, &at, 2 * GROW_PAGES, &err), -1);
+    assert_int_equal(err.code, ERR_IO);
+    arena_give(f->a, high, 10);
+    assert_int_equal(fstat(arena_fd(f->a), &st), 0);
+    assert_int_equal(st.st_size, 15 * PAGE_BYTES);
+    arena_check(f->a);
+    reopen(f); /* the next life begins with what there is */
+    assert_int_equal(arena_claim(f->a, high, 10, &err), -1);
+    assert_int_equal(arena_claim(f->a, low, 10, &err), 0);
+    take(f->a, GROW_PAGES);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(test_file_that_was_cut_off_never_grows),
         TEST(test_a_new_arena_is_empty_and_private),
         TEST(test_it_grows_in_steps_and_reuses_the_lowest_fit),
         TEST(test_neighbours_are_joined),

@@ -629,7 +629,8 @@ static void test_an_event_abandons_a_save_at_the_next_chunk(void **state)
     for (uint32_t i = 0; i < s.pages; i++)
         sleeper_write(&s, i, i);
     f->fault.disk.pwrite = pwrite_and_abandon;
-    for (abandon_at = 0;; abandon_at++) { /* 0: set before it begins */
+    f->fault.disk.fstat = disk_real.fstat; /* writes are counted */
+    for (abandon_at = 0;; abandon_at++) {  /* 0: set before it begins */
         struct save save = sleeper_save_args(&s);
         struct snapshot *made = NULL;
         struct err err = {0};
