@@ -36,11 +36,19 @@ static uint8_t *guest_at(struct instance *i, uint32_t ptr, uint32_t len)
     return data + ptr;
 }
 
+/* What the host is to take out of guest memory. Each page is looked at here: where it cannot be
+ * read, the guest is poisoned before anything was done with the bytes that stand in for it. */
 static bool guest_bytes(struct instance *i, uint32_t ptr, uint32_t len, struct bytes *out)
 {
     out->data = guest_at(i, ptr, len);
     out->len = len;
-    return out->data != NULL;
+    if (!out->data)
+        return false;
+    for (size_t at = 0; at < len; at += PAGE_BYTES)
+        (void)*(const volatile uint8_t *)(out->data + at);
+    if (len)
+        (void)*(const volatile uint8_t *)(out->data + len - 1);
+    return !i->guard.poisoned;
 }
 
 static wasm_trap_t *trap_text(const char *text)
@@ -134,7 +142,7 @@ static wasm_trap_t *plain_entry(void *env, wasmtime_caller_t *caller, wasmtime_v
         args[0].i32 = ABI_EPERM;
     else
         args[0].i32 = import->fn(i, args);
-    return NULL;
+    return i->guard.poisoned ? trap_text(poisoned_text) : NULL;
 }
 
 /* --- imports that may wait --- */

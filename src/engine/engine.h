@@ -72,7 +72,7 @@ uint32_t image_globals(const struct image *image);
 
 struct instance_opts {
     uint64_t memory_bytes_max;            /* growth past it is refused to the guest */
-    uint64_t cpu_ns_max;                  /* running time of one call; past it the call traps */
+    uint64_t cpu_ns_max;                  /* running time of one event; past it the call traps */
     const char *const *args, *const *env; /* WASI's; borrowed for the instance's life */
     size_t nargs, nenv;
     void *user; /* ctx of the host calls */
@@ -107,12 +107,13 @@ enum run_result {
     RUN_DONE,    /* result is set */
     RUN_WAITING, /* in an import; poll again when something came */
     RUN_YIELDED, /* computed for a tick; poll again after the others */
-    RUN_TRAPPED, /* err says why, with a backtrace; the instance can only be freed */
+    RUN_TRAPPED, /* err says why, with a backtrace; ERR_CORRUPT: it is poisoned. The instance can
+                    only be freed */
 };
 enum run_result instance_poll(struct instance *i, int32_t *result, struct err *err);
 /* Drops the call under way; the instance can only be freed then. */
 void instance_cancel(struct instance *i);
-/* Running time of the current or last call, in ns. */
+/* Running time of the current or last event, a fresh start for it included, in ns. */
 uint64_t instance_cpu_ns(const struct instance *i);
 /* A page of its mapped snapshot could not be read: the guest must not go on. */
 bool instance_poisoned(const struct instance *i);

@@ -161,14 +161,15 @@ static enum run_result ended(struct instance *i, int32_t *result, struct err *er
     wasmtime_call_future_delete(i->future);
     i->future = NULL;
     wasi_flush(&i->wasi);
+    if (i->guard.poisoned) { /* whatever came of it */
+        err_set(err, ERR_CORRUPT, 0, "a page of its snapshot could not be read");
+        instance_cancel(i);
+        return RUN_TRAPPED;
+    }
     if (i->trap || i->error) {
         err_wasmtime(err, ERR_TRAP, i->error, i->trap, "trapped");
         i->trap = NULL;
         i->error = NULL;
-        return RUN_TRAPPED;
-    }
-    if (i->guard.poisoned) {
-        err_set(err, ERR_TRAP, 0, "trapped: a page of its snapshot could not be read");
         return RUN_TRAPPED;
     }
     *result = i->result.of.i32;

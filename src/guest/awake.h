@@ -24,7 +24,8 @@ struct worker;
 enum outcome {
     OUT_DONE,      /* handle returned; result says 0 = handled */
     OUT_TRAPPED,   /* trap, limit, proc_exit: err says why; the instance is gone */
-    OUT_CORRUPT,   /* the snapshot was refused before the guest ran */
+    OUT_CORRUPT,   /* its snapshot was refused, or could not be read while the guest ran; err says
+                      why; the instance is gone */
     OUT_NO_ROOM,   /* could not be made awake for want of memory or mappings; try later */
     OUT_SAVED,     /* saved is the new snapshot (NULL: dropped without); the instance is gone */
     OUT_ABANDONED, /* not saved, an event came: the instance is as it was */

@@ -54,6 +54,16 @@ static void trim(void)
         log_warn("arena: %s", err.msg);
 }
 
+static void not_saved(struct awake *a)
+{
+    if (a->err.code == ERR_CORRUPT) {
+        drop_instance(a);
+        back_to_loop(a, OUT_CORRUPT);
+    } else {
+        back_to_loop(a, a->err.code == ERR_AGAIN ? OUT_ABANDONED : OUT_UNSAVED);
+    }
+}
+
 static void save(struct msg *m)
 {
     struct awake *a = container_of(m, struct awake, msg);
@@ -64,7 +74,7 @@ static void save(struct msg *m)
     if (!a->drop_only &&
         instance_save(&a->saved, a->dropped, &a->ndropped, a->inst, self->env.arena, a->from,
                       &a->save_as, &a->abandon, &a->err) < 0) {
-        back_to_loop(a, a->err.code == ERR_AGAIN ? OUT_ABANDONED : OUT_UNSAVED);
+        not_saved(a);
         return;
     }
     drop_instance(a);

@@ -22,7 +22,8 @@ int iopool_start(struct iopool **out, const struct iopool_env *env, size_t threa
 void iopool_stop(struct iopool *io);
 
 /* Loop: save the guest (a->save_as, a->from) and drop its instance, or only drop it (a->drop_only);
- * it comes back to the loop with OUT_SAVED, OUT_ABANDONED or OUT_UNSAVED. */
+ * it comes back to the loop with OUT_SAVED, OUT_ABANDONED, OUT_UNSAVED, or OUT_CORRUPT (its memory
+ * is mapped from a snapshot that cannot be read any more; it is dropped). */
 void iopool_save(struct iopool *io, struct awake *a);
 /* Any thread: bring its snapshot in (and check its pages where a->verify), then give it to its
  * worker again; where that fails, back to the loop with OUT_CORRUPT or OUT_NO_ROOM. */

@@ -284,12 +284,21 @@ static void trapped(struct guest *g)
     g->all->stats.counts.traps++;
     mailbox_failed(&g->mailbox, now);
     event_over(g);
-    snapshot_forget(g);
-    awake_drop(g);
-    g->retry_ns = now + delay;
     if (g->spec->on_fresh_start == FRESH_ALL)
         guest_all_due(g);
+    snapshot_forget(g); /* with a record that says so */
+    awake_drop(g);
+    g->retry_ns = now + delay;
     arm(g);
+}
+
+/* The event in hand, if there is one, is due again; that is not its failure. */
+static void event_back(struct guest *g)
+{
+    if (!g->awake->ev.key)
+        return;
+    mailbox_untake(&g->mailbox, now_of(g));
+    event_over(g);
 }
 
 static void no_room(struct guest *g)
@@ -300,8 +309,7 @@ static void no_room(struct guest *g)
         log_line(LOG_WARN, g->id, "could not be made awake: %s; again in %llu ms",
                  g->awake->err.msg, CRASH_BACKOFF_MIN_NS * 10 / NS_PER_MS);
         note_error(g, g->awake->err.msg);
-        mailbox_untake(&g->mailbox, now);
-        event_over(g);
+        event_back(g);
     }
     awake_drop(g);
     g->retry_ns = now + CRASH_BACKOFF_MIN_NS * 10;
@@ -319,16 +327,13 @@ static void no_room_awake(struct guest *g)
 /* A damaged or missing snapshot: nothing that it had handled can be relied on. */
 static void corrupt(struct guest *g)
 {
-    uint64_t now = now_of(g);
-
     log_line(LOG_ERROR, g->id, "its snapshot cannot be used: %s; fresh start, all keys due",
              g->awake->err.msg);
     note_error(g, g->awake->err.msg);
-    mailbox_untake(&g->mailbox, now);
-    event_over(g);
-    snapshot_forget(g);
-    awake_drop(g);
+    event_back(g);
     guest_all_due(g);
+    snapshot_forget(g); /* with a record that says so */
+    awake_drop(g);
     if (!g->all->draining && g->hold == 0 && key_due(g, now_of(g)))
         post(g, GE_WAKE);
     else
@@ -371,6 +376,8 @@ static void switch_record(struct guest *g)
         a->saved = NULL;
         guest_record_put(g, a->dropped, a->ndropped);
         snapshot_free(old);
+    } else if (g->spec->sleep_mode == SLEEP_FRESH) {
+        guest_record_put(g, NULL, 0); /* what it has handled, and its timers */
     }
     awake_drop(g);
 }
@@ -438,10 +445,7 @@ static void stop_trapped(struct guest *g)
 
 static void stop_corrupt(struct guest *g)
 {
-    uint64_t now = now_of(g);
-
-    mailbox_untake(&g->mailbox, now);
-    event_over(g);
+    event_back(g);
     awake_drop(g); /* its record stays: the next start finds the same and says so */
     gone(g);
 }
@@ -497,6 +501,7 @@ static const struct step steps[GUEST_STATES][GUEST_EVENTS] = {
     [G_SAVING] = {[GE_WAKE] = {G_SAVING, abandon},
                   [GE_SAVED] = {G_ASLEEP, slept},
                   [GE_KEPT] = {G_IDLE, kept},
+                  [GE_CORRUPT] = {G_COLD, corrupt},
                   [GE_SLEEP] = {G_SAVING, NULL},
                   [GE_STOP] = {G_STOPPING, NULL}},
     [G_FAILED] = {[GE_WAKE] = {G_FAILED, NULL},

@@ -158,6 +158,12 @@ static void cut(struct awake *a)
     give_back(a, OUT_TRAPPED);
 }
 
+/* A page of its snapshot that cannot be read is no mistake of the guest's. */
+static void trapped(struct awake *a)
+{
+    give_back(a, a->err.code == ERR_CORRUPT ? OUT_CORRUPT : OUT_TRAPPED);
+}
+
 /* Polls once. True: it can go on at once. */
 static bool poll_once(struct awake *a)
 {
@@ -170,7 +176,7 @@ static bool poll_once(struct awake *a)
         begin_next(a);
         return true;
     case RUN_TRAPPED:
-        give_back(a, OUT_TRAPPED);
+        trapped(a);
         return false;
     case RUN_YIELDED:
         make_runnable(a);

@@ -18,7 +18,7 @@ static const enum guest_state expected[GUEST_STATES][GUEST_EVENTS] = {
     [G_RUNNING] = {0, G_RUNNING, G_IDLE, G_FAILED, G_COLD, G_FAILED, G_RUNNING, 0, G_IDLE, 0, 0, 0,
                    G_STOPPING},
     [G_IDLE] = {0, G_RUNNING, 0, 0, 0, 0, G_SAVING, 0, 0, 0, 0, 0, G_STOPPING},
-    [G_SAVING] = {0, G_SAVING, 0, 0, 0, 0, G_SAVING, G_ASLEEP, G_IDLE, 0, 0, 0, G_STOPPING},
+    [G_SAVING] = {0, G_SAVING, 0, 0, G_COLD, 0, G_SAVING, G_ASLEEP, G_IDLE, 0, 0, 0, G_STOPPING},
     [G_FAILED] = {0, G_FAILED, 0, 0, 0, 0, G_FAILED, 0, 0, G_COLD, G_ASLEEP, 0, G_GONE},
     [G_STOPPING] = {0, G_STOPPING, G_STOPPING, G_GONE, G_GONE, G_GONE, G_STOPPING, G_GONE,
                     G_STOPPING, 0, 0, 0, G_STOPPING},
