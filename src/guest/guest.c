@@ -14,10 +14,13 @@
 #include <sys/random.h>
 #include <time.h>
 
-/* A record from the database whose guest was not added yet. */
+/* A record from the database whose guest was not added yet. Its snapshot keeps its place until the
+ * guest comes, in this life of the daemon or in a later one: a manifest may be missing by mistake.
+ */
 struct orphan {
     struct orphan *next;
     char *id;
+    bool claimed;
     size_t len;
     uint8_t value[];
 };
@@ -353,11 +356,14 @@ static int read_record(void *ctx, const void *key, size_t key_len, const void *v
 {
     struct guests *all = ctx;
     struct orphan *o = malloc(sizeof(*o) + len);
+    struct err why;
 
     if (!o || !(o->id = strndup(key, key_len))) {
         free(o);
         return err_set(err, ERR_NOMEM, 0, "no memory for a record");
     }
+    /* Where that fails, the guest hears why when it comes. */
+    o->claimed = guest_record_claim(all->opts.arena, value, len, &why) == 0;
     o->len = len;
     memcpy(o->value, value, len);
     o->next = all->records;
@@ -381,7 +387,7 @@ static void apply_record(struct guest *g)
     if (!o)
         return;
     *at = o->next;
-    if (guest_record_apply(g, o->value, o->len, &err) < 0) {
+    if (guest_record_apply(g, o->value, o->len, o->claimed, &err) < 0) {
         log_line(LOG_ERROR, g->id, "%s; fresh start, all keys due", err.msg);
         snprintf(g->last_error, sizeof(g->last_error), "%s", err.msg);
     }

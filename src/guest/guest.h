@@ -185,8 +185,14 @@ enum guest_state guest_next_state(enum guest_state from, enum guest_event ev);
 /* --- record.c --- */
 /* Queues the guest's record for the database; dropped slots are released once it is on disk. */
 void guest_record_put(struct guest *g, const struct slot *dropped, size_t ndropped);
-/* Applies a record to a new guest: ERR_CORRUPT with what is wrong, nothing applied. */
-int guest_record_apply(struct guest *g, const uint8_t *data, size_t len, struct err *err) ERR_CHECK;
+/* At start: takes the place in the arena of what the record's snapshot consists of, so that nobody
+ * else gets it. ERR_CORRUPT: nothing is claimed. */
+int guest_record_claim(struct arena *arena, const uint8_t *data, size_t len, struct err *err)
+    ERR_CHECK;
+/* Applies a record to a new guest; claimed: guest_record_claim was done for it. ERR_CORRUPT with
+ * what is wrong, nothing applied. */
+int guest_record_apply(struct guest *g, const uint8_t *data, size_t len, bool claimed,
+                       struct err *err) ERR_CHECK;
 
 /* --- any thread that owns the awake --- */
 struct image *guest_image(const struct guest *g);

@@ -24,6 +24,7 @@
 
 #define RECORD_MAGIC   0x74736f52u /* "Rost" */
 #define RECORD_VERSION 1u
+#define KEY_BYTES      24u /* of a key, without its text */
 
 static void put_u16(struct buf *b, uint16_t v)
 {
@@ -64,12 +65,12 @@ static void put_key(void *ctx, uint16_t trigger, const char *key, uint64_t seq, 
             k->seen[trigger] = seq - 1;
         return;
     }
-    if (buf_reserve(k->out, 24 + len, NULL) < 0) {
+    if (buf_reserve(k->out, KEY_BYTES + len, NULL) < 0) {
         k->short_of_memory = true;
         return;
     }
-    if (due_ns > k->now_ns)
-        due = k->wall_ms + (int64_t)((due_ns - k->now_ns + NS_PER_MS - 1) / NS_PER_MS);
+    if (due_ns > k->now_ns) /* the wall's milliseconds are cut: one more, so never too early */
+        due = k->wall_ms + 1 + (int64_t)((due_ns - k->now_ns + NS_PER_MS - 1) / NS_PER_MS);
     put_u16(k->out, trigger);
     put_u64(k->out, seq);
     put_u64(k->out, (uint64_t)due);
@@ -284,40 +285,91 @@ static int read_keys(struct reader *r, struct guest *g, bool use, struct err *er
     return 0;
 }
 
-static int read_snapshot(struct reader *r, struct guest *g, bool use, struct err *err)
+/* *out is NULL where the record has none. */
+static int read_snapshot(struct reader *r, struct snapshot **out, struct err *err)
 {
     uint32_t len = take_u32(r);
-    struct snapshot *s = NULL;
-    const struct slot *slots;
 
+    *out = NULL;
     if (r->bad || (size_t)(r->end - r->p) != len)
         return err_set(err, ERR_CORRUPT, 0, "record: it ends too early or too late");
-    if (len == 0)
-        return 0;
-    if (snapshot_decode(&s, r->p, len, err) < 0)
-        return -1;
-    slots = snapshot_slots(s);
-    if (!use || memcmp(s->id.uid, g->uid, sizeof(g->uid)) != 0 ||
-        memcmp(s->id.module, g->identity, sizeof(g->identity)) != 0 ||
-        s->id.generation != g->generation) {
-        snapshot_free(s); /* another module's: its slots are simply not claimed */
-        return use ? err_set(err, ERR_CORRUPT, 0, "record: the snapshot is another guest's") : 0;
-    }
+    return len ? snapshot_decode(out, r->p, len, err) : 0;
+}
+
+static int claim(struct arena *arena, const struct snapshot *s, struct err *err)
+{
+    const struct slot *slots = snapshot_slots(s);
+
     for (uint16_t i = 0; i < s->nslots; i++) {
-        if (arena_claim(g->all->opts.arena, slots[i].offset, slots[i].pages, err) < 0) {
-            arena_release(g->all->opts.arena, slots, i);
-            snapshot_free(s);
+        if (arena_claim(arena, slots[i].offset, slots[i].pages, err) < 0) {
+            arena_release(arena, slots, i);
             return -1;
         }
+    }
+    return 0;
+}
+
+static void skip(struct reader *r, size_t n)
+{
+    if ((size_t)(r->end - r->p) < n)
+        r->bad = true;
+    else
+        r->p += n;
+}
+
+int guest_record_claim(struct arena *arena, const uint8_t *data, size_t len, struct err *err)
+{
+    struct reader r = {0};
+    struct snapshot *s;
+    struct head h = {0};
+    uint32_t n;
+    int rc;
+
+    if (read_head(&r, data, len, &h, err) < 0)
+        return -1;
+    skip(&r, h.triggers * (size_t)16);
+    n = take_u32(&r);
+    for (uint32_t i = 0; i < n && !r.bad; i++) {
+        skip(&r, KEY_BYTES - 2);
+        skip(&r, take_u16(&r));
+    }
+    if (read_snapshot(&r, &s, err) < 0)
+        return -1;
+    rc = s ? claim(arena, s, err) : 0;
+    snapshot_free(s);
+    return rc;
+}
+
+/* The snapshot, if it is this guest's. It must be claimed already, or be claimed now. */
+static int take_snapshot(struct guest *g, struct snapshot *s, bool claimed, struct err *err)
+{
+    if (memcmp(s->id.uid, g->uid, sizeof(g->uid)) != 0 ||
+        memcmp(s->id.module, g->identity, sizeof(g->identity)) != 0 ||
+        s->id.generation != g->generation) {
+        snapshot_free(s);
+        return err_set(err, ERR_CORRUPT, 0, "record: the snapshot is another guest's");
+    }
+    if (!claimed && claim(g->all->opts.arena, s, err) < 0) {
+        snapshot_free(s);
+        return -1;
     }
     g->snapshot = s;
     return 0;
 }
 
-static int apply(struct guest *g, const uint8_t *data, size_t len, struct err *err)
+/* The snapshot is not wanted, but the record on disk names it: its place is free once another
+ * record is there. */
+static void refuse_snapshot(struct guest *g, struct snapshot *s, bool claimed)
 {
-    struct head h = {0};
+    guest_record_put(g, claimed ? snapshot_slots(s) : NULL, claimed ? s->nslots : 0);
+    snapshot_free(s);
+}
+
+static int apply(struct guest *g, const uint8_t *data, size_t len, bool claimed, struct err *err)
+{
+    struct snapshot *s = NULL;
     struct reader r = {0};
+    struct head h = {0};
     bool same;
 
     if (read_head(&r, data, len, &h, err) < 0)
@@ -327,18 +379,23 @@ static int apply(struct guest *g, const uint8_t *data, size_t len, struct err *e
     g->generation = h.generation;
     g->crashes = same ? h.crashes : 0;
     read_progress(&r, g, h.triggers, same);
-    if (read_keys(&r, g, same, err) < 0)
+    if (read_keys(&r, g, same, err) < 0 || read_snapshot(&r, &s, err) < 0)
         return -1;
     if (!same)
         log_line(LOG_INFO, g->id, "its module or environment changed: fresh start, all keys due");
-    return read_snapshot(&r, g, same, err);
+    if (s && same && g->spec->sleep_mode != SLEEP_FRESH)
+        return take_snapshot(g, s, claimed, err);
+    if (s)
+        refuse_snapshot(g, s, claimed);
+    return 0;
 }
 
-int guest_record_apply(struct guest *g, const uint8_t *data, size_t len, struct err *err)
+int guest_record_apply(struct guest *g, const uint8_t *data, size_t len, bool claimed,
+                       struct err *err)
 {
     uint64_t generation;
 
-    if (apply(g, data, len, err) == 0)
+    if (apply(g, data, len, claimed, err) == 0)
         return 0;
     /* Nothing of a bad record is used, but numbers never go back. */
     generation = g->generation;
