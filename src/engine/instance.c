@@ -148,8 +148,9 @@ bool instance_begin(struct instance *i, enum instance_fn fn)
                                       &item))
         return false;
     i->func = item.of.func;
+    if (i->fn == INSTANCE_HANDLE) /* a new event; a fresh start belongs to the one it is made for */
+        i->cpu_ns = 0;
     i->fn = fn;
-    i->cpu_ns = 0;
     i->result = (wasmtime_val_t){.kind = WASMTIME_I32};
     i->future = wasmtime_func_call_async(i->context, &i->func, NULL, 0, &i->result,
                                          fn == INSTANCE_HANDLE ? 1 : 0, &i->trap, &i->error);
