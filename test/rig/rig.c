@@ -1,6 +1,7 @@
 #include "rig/rig.h"
 
 #include "base/limits.h"
+#include "engine/arena.h"
 #include "engine/imagecache.h"
 #include "engine/sigbus.h"
 
@@ -22,6 +23,18 @@ static struct rig_object *object_of(struct rig *r, const char *key)
     return NULL;
 }
 
+/* A copy: the object may change while the guest reads it. */
+static int fill_body(struct event *ev, const char *body, struct err *err)
+{
+    char *copy = strdup(body);
+
+    if (!copy)
+        return err_set(err, ERR_NOMEM, 0, "no memory");
+    ev->body = (struct blob){
+        .data = (const uint8_t *)copy, .len = strlen(copy), .ref = copy, .unref = free};
+    return 0;
+}
+
 static int fill(void *ctx, const struct guest *g, uint16_t trigger, const char *key,
                 struct event *ev, struct err *err)
 {
@@ -34,18 +47,19 @@ static int fill(void *ctx, const struct guest *g, uint16_t trigger, const char *
     ev->uid = o ? strdup("00000000-0000-0000-0000-000000000001") : NULL;
     if (!ev->source)
         return err_set(err, ERR_NOMEM, 0, "no memory");
-    if (o)
-        ev->body = (struct blob){.data = (const uint8_t *)o->body, .len = strlen(o->body)};
-    return 0;
+    return o ? fill_body(ev, o->body, err) : 0;
 }
 
 static void due_since(void *ctx, struct guest *g, uint16_t trigger, uint64_t seen)
 {
     struct rig *r = ctx;
 
-    for (size_t i = 0; i < r->nobjects; i++)
-        if (r->objects[i].seq > seen)
-            guest_changed(g, trigger, r->objects[i].key, r->objects[i].seq);
+    for (size_t i = 0; i < r->nobjects; i++) {
+        const struct rig_object *o = &r->objects[i];
+
+        if (o->seq > seen && (!r->own_keys || !strcmp(o->guest, g->id)))
+            guest_changed(g, trigger, o->key, o->seq);
+    }
 }
 
 /* --- kube: --- */
@@ -198,11 +212,11 @@ static int open_all(struct rig *r, struct err *err)
     if (loop_new(&r->loop, err) < 0)
         return -1;
     snprintf(path, sizeof(path), "%s/db", r->dir);
-    if (db_open(&r->db, path, err) < 0)
+    if (db_open_sized(&r->db, path, r->db_bytes ? r->db_bytes : (size_t)DB_MAP_BYTES_MAX, err) < 0)
         return -1;
     snprintf(path, sizeof(path), "%s/arena", r->dir);
-    if (arena_open(&r->arena, path, err) < 0 || engine_new(&r->engine, &session_calls, err) < 0 ||
-        sigbus_install(err) < 0)
+    if (arena_open_on(&r->arena, path, r->disk ? r->disk : &disk_real, err) < 0 ||
+        engine_new(&r->engine, &session_calls, err) < 0 || sigbus_install(err) < 0)
         return -1;
     opts.loop = r->loop;
     opts.engine = r->engine;
@@ -309,6 +323,7 @@ void rig_change(struct rig *r, struct guest *g, const char *key, const char *bod
     if (!o && r->nobjects < RIG_OBJECTS) {
         o = &r->objects[r->nobjects++];
         snprintf(o->key, sizeof(o->key), "%s", key);
+        snprintf(o->guest, sizeof(o->guest), "%s", g->id);
     }
     if (o) {
         snprintf(o->body, sizeof(o->body), "%s", body);

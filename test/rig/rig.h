@@ -7,16 +7,18 @@
 #ifndef ROOST_TEST_RIG_H
 #define ROOST_TEST_RIG_H
 
+#include "base/disk.h"
 #include "guest/guest.h"
 
 #include <stdbool.h>
 
-#define RIG_OBJECTS 64
+#define RIG_OBJECTS 256
 
 /* One key that the trigger knows of; body is what the guest sees ("" is: gone). */
 struct rig_object {
     char key[128];
     char body[512];
+    char guest[64]; /* the id of the first that it was changed for */
     uint64_t seq;
 };
 
@@ -38,6 +40,11 @@ struct rig {
     unsigned calls;
     bool same_boot, drained;
     size_t workers;
+    /* Before rig_open; NULL and 0: the real disk for the arena, and a database of the usual size.
+     */
+    const struct disk *disk;
+    size_t db_bytes;
+    bool own_keys; /* an object is the matter of that guest, and of no other */
     /* What the caller waits for; looked at after each event of a guest. */
     bool (*until)(struct rig *r, void *ctx);
     void *until_ctx;
