@@ -177,6 +177,7 @@ _Static_assert(ARENA_BYTES_MAX / 4096 < (1ull << 32), "places in the arena are 3
 /* --- guests and their threads --- */
 #define WORKERS_MAX    64u
 #define IO_THREADS_MAX 8u
+#define IO_THREAD_NICE 5
 #define GUESTS_MAX     1000000u
 #define RECORD_EXCEPTIONS_MAX                                                                      \
     256u /* keys kept one by one in a record; beyond, the number goes back */

@@ -34,6 +34,7 @@
 #define KEEP_PAGES     (ARENA_FREE_KEEP_BYTES / PAGE_BYTES)
 #define PUNCH_PAGES    (ARENA_PUNCH_MIN_BYTES / PAGE_BYTES)
 #define FILE_PAGES_MAX (ARENA_BYTES_MAX / PAGE_BYTES)
+#define ALIGN_PAGES    (SAVE_CHUNK_BYTES / PAGE_BYTES)
 #define NODES_SPARE    4u /* for an extent that is split, and one that is being punched */
 
 /* A free extent. Index 0 is no node. */
@@ -394,21 +395,38 @@ static int cut_error(const struct arena *a, uint64_t whole, struct err *err)
                    (unsigned long long)whole, (unsigned long long)a->file_pages);
 }
 
-static int alloc_locked(struct arena *a, uint64_t *offset, uint32_t pages, struct err *err)
+/* Takes the first fit with its padding, and puts back what is before and behind it. */
+static uint32_t take_aligned(struct arena *a, uint32_t pages, uint32_t pad)
+{
+    uint32_t from = 0, at;
+
+    a->root = take_fit(a, a->root, pages + pad, &from);
+    if (!pad)
+        return from;
+    at = (from + 1 + pad) / ALIGN_PAGES * ALIGN_PAGES - 1; /* a header page, then the data */
+    if (at > from)
+        map_add(a, from, at - from, false);
+    if (from + pad > at)
+        map_add(a, at + pages, from + pad - at, false);
+    return at;
+}
+
+static int alloc_locked(struct arena *a, uint64_t *offset, uint32_t pages, uint32_t pad,
+                        struct err *err)
 {
     uint64_t whole;
-    uint32_t at = 0;
+    uint32_t at;
 
     if (nodes_reserve(a, err) < 0 || file_whole(a, &whole, err) < 0)
         return -1;
-    if (a->nodes[a->root].longest < pages) {
+    if (a->nodes[a->root].longest < pages + pad) {
         if (whole < a->file_pages)
             return cut_error(a, whole, err);
-        if (file_grow(a, pages, err) < 0)
+        if (file_grow(a, pages + pad, err) < 0)
             return -1;
         whole = a->file_pages;
     }
-    a->root = take_fit(a, a->root, pages, &at);
+    at = take_aligned(a, pages, pad);
     if ((uint64_t)at + pages > whole) {
         map_add(a, at, pages, false);
         return cut_error(a, whole, err);
@@ -418,15 +436,25 @@ static int alloc_locked(struct arena *a, uint64_t *offset, uint32_t pages, struc
     return 0;
 }
 
-int arena_alloc(struct arena *a, uint64_t *offset, uint32_t pages, struct err *err)
+static int alloc(struct arena *a, uint64_t *offset, uint32_t pages, uint32_t pad, struct err *err)
 {
     int rc;
 
     assert(pages);
     pthread_mutex_lock(&a->lock);
-    rc = alloc_locked(a, offset, pages, err);
+    rc = alloc_locked(a, offset, pages, pad, err);
     pthread_mutex_unlock(&a->lock);
     return rc;
+}
+
+int arena_alloc(struct arena *a, uint64_t *offset, uint32_t pages, struct err *err)
+{
+    return alloc(a, offset, pages, 0, err);
+}
+
+int arena_alloc_slot(struct arena *a, uint64_t *offset, uint32_t pages, struct err *err)
+{
+    return alloc(a, offset, pages, pages > ALIGN_PAGES ? ALIGN_PAGES - 1 : 0, err);
 }
 
 static int claim_locked(struct arena *a, uint64_t offset, uint32_t pages, struct err *err)

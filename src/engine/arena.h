@@ -18,6 +18,11 @@ const struct disk *arena_disk(const struct arena *a);
  * outside and has no room before its end. ERR_NOMEM. */
 int arena_alloc(struct arena *a, uint64_t *offset, uint32_t pages, struct err *err) ERR_CHECK;
 
+/* The same for a slot, a header page and then data: where the data are larger than a chunk
+ * (SAVE_CHUNK_BYTES) they begin at a multiple of it in the file. Written in such chunks they are in
+ * the page cache in large folios, which are mapped up to five times faster than single pages. */
+int arena_alloc_slot(struct arena *a, uint64_t *offset, uint32_t pages, struct err *err) ERR_CHECK;
+
 /* Gives back what one arena_alloc (or arena_claim) took, whole. Never fails, no I/O. Any thread. */
 void arena_give(struct arena *a, uint64_t offset, uint32_t pages);
 

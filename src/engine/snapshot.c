@@ -175,7 +175,7 @@ static int slot_write(struct slot *slot, const struct save *save, const struct p
     *slot = (struct slot){.pages = plan->write_pages + 1,
                           .live = plan->write_pages,
                           .generation = save->id.generation};
-    if (arena_alloc(save->arena, &slot->offset, slot->pages, err) < 0)
+    if (arena_alloc_slot(save->arena, &slot->offset, slot->pages, err) < 0)
         return -1;
     if (slot_fill(save, plan, slot, err) < 0) {
         arena_give(save->arena, slot->offset, slot->pages);

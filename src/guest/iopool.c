@@ -9,6 +9,8 @@
 
 #include <assert.h>
 #include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 struct iopool {
     struct iopool_env env;
@@ -118,6 +120,8 @@ static void *io_main(void *arg)
     struct iopool *io = arg;
 
     self = io;
+    /* Sleeping is never urgent: workers and the loop go first where there are too few cores. */
+    setpriority(PRIO_PROCESS, (id_t)gettid(), IO_THREAD_NICE);
     pthread_mutex_lock(&io->lock);
     for (;;) {
         struct msg *m = io->first;

@@ -241,6 +241,34 @@ static void test_a_directory_or_link_is_no_arena(void **state)
 
 /* --- limits and faults --- */
 
+/* Slots large and small, in any order: large ones' data are aligned, nothing overlaps, and what was
+ * given back is one extent again. */
+static void test_data_of_large_slots_are_aligned(void **state)
+{
+    struct fixture *f = *state;
+    const uint32_t chunk = SAVE_CHUNK_BYTES / PAGE_BYTES;
+    const uint32_t sizes[] = {3, 1000, 64, 65, 66, 1, 5000, 300, 129, 2};
+    const size_t n = sizeof(sizes) / sizeof(sizes[0]);
+    uint64_t at[10], used = 0;
+    struct err err = {0};
+
+    for (size_t i = 0; i < n; i++) {
+        assert_int_equal(arena_alloc_slot(f->a, &at[i], sizes[i], &err), 0);
+        if (sizes[i] > chunk)
+            assert_int_equal((at[i] + 1) % chunk, 0);
+        for (size_t k = 0; k < i; k++)
+            assert_true(at[k] + sizes[k] <= at[i] || at[i] + sizes[i] <= at[k]);
+        used += sizes[i];
+        arena_check(f->a);
+    }
+    assert_true(stats(f->a).used_pages == used);
+    for (size_t i = 0; i < n; i++)
+        arena_give(f->a, at[i], sizes[i]);
+    arena_check(f->a);
+    assert_int_equal(stats(f->a).free_extents, 1);
+    assert_true(stats(f->a).used_pages == 0);
+}
+
 static void test_the_file_has_a_maximum(void **state)
 {
     struct fixture *f = *state;
@@ -489,6 +517,7 @@ int main(void)
         TEST(test_claims_after_a_restart),
         TEST(test_claims_beyond_the_end_are_corrupt),
         TEST(test_a_directory_or_link_is_no_arena),
+        TEST(test_data_of_large_slots_are_aligned),
         TEST(test_the_file_has_a_maximum),
         TEST(test_slots_have_a_maximum),
         TEST(test_a_file_that_cannot_grow_takes_nothing),
