@@ -91,6 +91,19 @@ configure_and_build() {
     configure "$@" && cmake --build "$1" --parallel "$(nproc)" >&2
 }
 
+# build_release BUILD_DIR [TARGET...]: set-up and all. Configuring says something
+# only where it fails.
+build_release() {
+    local targets=()
+    [ $# -eq 1 ] || targets=(--target "${@:2}")
+    "$root/scripts/setup" build
+    say "Building Roost in ${1#"$root/"}"
+    mkdir -p "$1"
+    configure "$1" -DCMAKE_BUILD_TYPE=Release >/dev/null 2>"$1.log" ||
+        { cat "$1.log" >&2 && die "cmake failed"; }
+    cmake --build "$1" --parallel "$(nproc)" "${targets[@]}" >&2
+}
+
 # run_ctest BUILD_DIR: adds to $passed and $failed. A test that was skipped or
 # did not run has failed.
 run_ctest() {
