@@ -71,6 +71,8 @@ _Static_assert(SPEC_NAME_MAX <= NEAREST_WORD_MAX, "names are compared in message
 #define GUEST_TABLE_ELEMENTS_MAX 100000 /* function pointers of a module */
 #define GUEST_TABLES_MAX         16
 #define RESTORE_READ_PAGES_MAX   8u  /* runs up to here are read at wake, larger ones mapped */
+#define COLD_BLOCK_PAGES         16u /* a snapshot on a cold disk is read in such blocks ... */
+#define COLD_BLOCKS_MAX          32u /* ... up to so many, then as the kernel likes */
 #define RESTORE_IOV_MAX          64u /* runs read with one call */
 
 /* --- kube: watches --- */

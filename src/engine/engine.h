@@ -85,6 +85,7 @@ int instance_new(struct instance **out, struct engine *engine, struct image *ima
 enum restore_flags {
     RESTORE_NOWAIT = 1, /* what would be read from the disk is ERR_AGAIN instead */
     RESTORE_READ = 2,   /* read large runs too, instead of mapping them */
+    RESTORE_COLD = 4, /* large runs are not in the page cache: read as they are touched (cold.h) */
 };
 /* Puts a snapshot's memory and globals in place; the instance must be new. Large runs are mapped,
  * small ones read. ERR_AGAIN: a small run or the header is not in the page cache (the caller has

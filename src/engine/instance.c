@@ -188,7 +188,9 @@ enum run_result instance_poll(struct instance *i, int32_t *result, struct err *e
     i->poll_began_ns = thread_cpu_ns();
     atomic_fetch_add_explicit(&i->engine->computing, 1, memory_order_relaxed);
     sigbus_enter(&i->guard);
+    cold_enter(i->cold.closed ? &i->cold : NULL);
     done = wasmtime_call_future_poll(i->future);
+    cold_leave();
     sigbus_leave(&i->guard);
     atomic_fetch_sub_explicit(&i->engine->computing, 1, memory_order_relaxed);
     i->cpu_ns += thread_cpu_ns() - i->poll_began_ns;
@@ -314,6 +316,7 @@ int instance_save(struct snapshot **out, struct slot *dropped, size_t *ndropped,
             return -1;
     i->guard.base = save.memory;
     i->guard.len = instance_memory_bytes(i);
+    cold_open(&i->cold);
     sigbus_enter(&i->guard);
     rc = snapshot_save(out, dropped, ndropped, &save, err);
     sigbus_leave(&i->guard);
@@ -340,11 +343,11 @@ static int grow_to(struct instance *i, uint32_t pages, struct err *err)
     return 0;
 }
 
-static int run_map(uint8_t *memory, const struct run *run, int fd, struct err *err)
+static int run_map(uint8_t *memory, const struct run *run, int fd, unsigned how, struct err *err)
 {
+    int access = how & RESTORE_COLD ? PROT_NONE : PROT_READ | PROT_WRITE;
     void *at = mmap(memory + (size_t)run->page * PAGE_BYTES, (size_t)run->count * PAGE_BYTES,
-                    PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED, fd,
-                    (off_t)(run->offset * PAGE_BYTES));
+                    access, MAP_PRIVATE | MAP_FIXED, fd, (off_t)(run->offset * PAGE_BYTES));
 
     if (at == MAP_FAILED)
         return err_set(err, ERR_NOMEM, errno, "map %u pages of the snapshot", run->count);
@@ -396,7 +399,7 @@ static int runs_restore(struct instance *i, const struct snapshot *s, int fd, un
         ssize_t took = 1;
 
         if (!read_not_mapped(&runs[n], how)) {
-            if (run_map(memory, &runs[n], fd, err) < 0)
+            if (run_map(memory, &runs[n], fd, how, err) < 0)
                 return -1;
         } else {
             took = runs_read(memory, runs + n, s->nruns - n, fd, how, err);
@@ -426,6 +429,13 @@ int instance_restore(struct instance *i, const struct snapshot *s, const struct 
                        s->memory_pages);
     if (runs_restore(i, s, arena_fd(arena), flags, err) < 0)
         return -1;
+    if (flags & RESTORE_COLD)
+        i->cold = (struct cold){.memory = wasmtime_memory_data(i->context, &i->memory),
+                                .runs = snapshot_runs(s),
+                                .nruns = s->nruns,
+                                .run_pages_min = RESTORE_READ_PAGES_MAX,
+                                .fd = arena_fd(arena),
+                                .closed = true};
     for (uint32_t n = 0; n < s->nglobals; n++)
         if (global_write(i, n, &globals[n], err) < 0)
             return -1;

@@ -2,6 +2,7 @@
 #ifndef ROOST_ENGINE_INTERNAL_H
 #define ROOST_ENGINE_INTERNAL_H
 
+#include "engine/cold.h"
 #include "engine/engine.h"
 #include "engine/sigbus.h"
 #include "engine/wasi.h"
@@ -58,6 +59,7 @@ struct instance {
     uint64_t cpu_ns_max, cpu_ns, poll_began_ns;
     struct wasi_guest wasi;
     struct sigbus_guard guard;
+    struct cold cold;
     void *user;
 };
 

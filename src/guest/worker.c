@@ -103,6 +103,14 @@ static void give_back(struct awake *a, enum outcome outcome)
     loop_post(self->env.loop, &a->msg);
 }
 
+/* What an I/O thread had to fetch is cold, but for what was read whole to be checked. */
+static unsigned restore_how(const struct awake *a)
+{
+    if (!a->fetched)
+        return RESTORE_NOWAIT;
+    return a->verify ? 0 : RESTORE_COLD;
+}
+
 /* Makes the instance. 0: go on; 1: the guest went to an I/O thread; -1: given back. */
 static int make_instance(struct awake *a)
 {
@@ -118,8 +126,7 @@ static int make_instance(struct awake *a)
         return 0;
     }
     if (!(a->verify && !a->fetched) &&
-        instance_restore(a->inst, a->from, self->env.arena, a->fetched ? 0 : RESTORE_NOWAIT,
-                         &a->err) == 0) {
+        instance_restore(a->inst, a->from, self->env.arena, restore_how(a), &a->err) == 0) {
         a->woke = true;
         return 0;
     }

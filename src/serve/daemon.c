@@ -8,6 +8,7 @@
 #include "base/limits.h"
 #include "base/state_dir.h"
 #include "capability/kube.h"
+#include "engine/cold.h"
 #include "engine/imagecache.h"
 #include "engine/sigbus.h"
 #include "guest/guest.h"
@@ -553,8 +554,8 @@ static int start(struct daemon *d, struct err *err)
         loop_on_signal(d->loop, SIGTERM, told_to_stop, d, err) < 0 ||
         loop_on_signal(d->loop, SIGINT, told_to_stop, d, err) < 0 ||
         engine_new(&d->engine, &session_calls, err) < 0 || sigbus_install(err) < 0 ||
-        connect_kube(d, err) < 0 || make_guests(d, err) < 0 || open_admin(d, err) < 0 ||
-        read_manifests(d, err) < 0)
+        cold_install(err) < 0 || connect_kube(d, err) < 0 || make_guests(d, err) < 0 ||
+        open_admin(d, err) < 0 || read_manifests(d, err) < 0)
         return -1;
     watch_start(d->watch);
     d->trim.fire = trim;

@@ -2,6 +2,7 @@
 
 #include "base/limits.h"
 #include "engine/arena.h"
+#include "engine/cold.h"
 #include "engine/imagecache.h"
 #include "engine/sigbus.h"
 
@@ -216,7 +217,8 @@ static int open_all(struct rig *r, struct err *err)
         return -1;
     snprintf(path, sizeof(path), "%s/arena", r->dir);
     if (arena_open_on(&r->arena, path, r->disk ? r->disk : &disk_real, err) < 0 ||
-        engine_new(&r->engine, &session_calls, err) < 0 || sigbus_install(err) < 0)
+        engine_new(&r->engine, &session_calls, err) < 0 || sigbus_install(err) < 0 ||
+        cold_install(err) < 0)
         return -1;
     opts.loop = r->loop;
     opts.engine = r->engine;
