@@ -22,8 +22,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define WARM_ROUNDS 5
-#define BLOCKS      4
+#define BLOCKS 4
 
 enum mode { MODE_FLOOR, MODE_ROOST, MODE_AWAKE, MODES };
 
@@ -36,7 +35,7 @@ struct bench {
     double idle_pss[MODES], active_pss[MODES], idle_cgroup[MODES], idle_rss[MODES];
     double cpu_s[MODES];
     double wake_p50, wake_p99, sleep_p50, sleep_p99;
-    unsigned per_block;
+    unsigned warm, per_block;             /* rounds */
     const char *kubeconfig, *sleep_after; /* NULL: the default */
     char dir[256], roost[1024], floor[1024], module[1024];
 };
@@ -107,7 +106,7 @@ static int rounds(struct bench *b, struct child *c, enum mode mode, struct err *
 {
     uint64_t took;
 
-    for (unsigned i = 0; i < WARM_ROUNDS; i++)
+    for (unsigned i = 0; i < b->warm; i++)
         if (ring_round(&b->ring, 60, &took, err) < 0)
             return -1;
     if (mode != MODE_FLOOR)
@@ -130,14 +129,14 @@ static int rounds(struct bench *b, struct child *c, enum mode mode, struct err *
     return 0;
 }
 
-static int block(struct bench *b, enum mode mode, struct err *err)
+static int block(struct bench *b, enum mode mode, bool last, struct err *err)
 {
     struct child c = {0};
     int rc = start(b, &c, mode, err);
 
     if (rc == 0)
         rc = rounds(b, &c, mode, err);
-    if (rc == 0) {
+    if (rc == 0 && last) {
         ring_rest(&b->ring, 3000); /* all asleep, what was freed given back */
         b->idle_pss[mode] = child_pss_mib(&c);
         b->idle_cgroup[mode] = child_cgroup_mib(&c, false);
@@ -177,7 +176,7 @@ static int measure(struct bench *b, struct err *err)
     for (unsigned i = 0; i < BLOCKS; i++) {
         for (enum mode m = MODE_FLOOR; m < MODES; m++) {
             fprintf(stderr, "ring: block %u of %u, %s\n", i + 1, BLOCKS, mode_names[m]);
-            if (block(b, m, err) < 0)
+            if (block(b, m, i == BLOCKS - 1, err) < 0)
                 return -1;
         }
     }
@@ -214,16 +213,17 @@ int main(int argc, char **argv)
                                             {"operators", required_argument, NULL, 'n'},
                                             {"sleep-after", required_argument, NULL, 'a'},
                                             {0}};
-    static struct bench b = {.per_block = 50};
+    static struct bench b = {.warm = 5, .per_block = 50};
     const char *json = NULL;
     unsigned n = 100;
     struct err err = {0};
     int opt, rc;
 
     while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        if (opt == 'q')
+        if (opt == 'q') {
+            b.warm = 2;
             b.per_block = 5;
-        else if (opt == 'j')
+        } else if (opt == 'j')
             json = optarg;
         else if (opt == 'k')
             b.kubeconfig = optarg;
