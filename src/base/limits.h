@@ -183,12 +183,14 @@ _Static_assert(ARENA_BYTES_MAX / 4096 < (1ull << 32), "places in the arena are 3
 #define GUESTS_MAX     1000000u
 #define RECORD_EXCEPTIONS_MAX                                                                      \
     256u /* keys kept one by one in a record; beyond, the number goes back */
-#define CRASH_BACKOFF_MIN_NS (10ull * 1000 * 1000)        /* a guest that traps: 10 ms ... */
-#define CRASH_BACKOFF_MAX_NS (60ull * 1000 * 1000 * 1000) /* ... doubling to a minute */
-#define SAVE_RETRY_MIN_NS    (1000ull * 1000 * 1000)      /* a save that failed: 1 s ... */
-#define SAVE_RETRY_MAX_NS    (60ull * 1000 * 1000 * 1000)
-#define TICK_NS              (1000ull * 1000) /* a guest that computes yields */
-#define TICK_MAX_NS          (4 * TICK_NS)    /* while none computes and some wait */
+#define CRASH_BACKOFF_MIN_NS  (10ull * 1000 * 1000)        /* a guest that traps: 10 ms ... */
+#define CRASH_BACKOFF_MAX_NS  (60ull * 1000 * 1000 * 1000) /* ... doubling to a minute */
+#define SAVE_RETRY_MIN_NS     (1000ull * 1000 * 1000)      /* a save that failed: 1 s ... */
+#define SAVE_RETRY_MAX_NS     (60ull * 1000 * 1000 * 1000)
+#define HEAVY_PAGES_MIN       64u  /* a guest that writes less is never prepared for writing */
+#define POPULATE_INLINE_PAGES 512u /* less than a tick of work: cheaper than another thread */
+#define TICK_NS               (1000ull * 1000) /* a guest that computes yields */
+#define TICK_MAX_NS           (4 * TICK_NS)    /* while none computes and some wait */
 
 /* --- connections and HTTP/2 --- */
 #define CHANNEL_READ_BYTES    (32u * KIB) /* one read; shared by all connections */

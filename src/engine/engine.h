@@ -93,6 +93,9 @@ enum restore_flags {
  * not what the record says, or the arena is too short. */
 int instance_restore(struct instance *i, const struct snapshot *s, const struct arena *arena,
                      unsigned flags, struct err *err) ERR_CHECK;
+/* Makes private copies of all that a restored snapshot mapped: for a guest that will write to most
+ * of it, a third cheaper than page by page. I/O thread; milliseconds. */
+void instance_populate(struct instance *i, const struct snapshot *s);
 /* The other user of an instance's lifetime: a guest that is awake changes hands between threads. */
 void instance_set_user(struct instance *i, void *user);
 

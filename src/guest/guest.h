@@ -94,6 +94,7 @@ struct guest {
     bool verify; /* the machine went down since it was written */
     uint8_t uid[16], identity[32], module_digest[32];
     uint64_t generation;
+    uint8_t heavy; /* its last sleeps, newest in bit 0: whether most of its memory was written */
     struct progress *progress; /* spec->nwatches of them */
     struct sub **subs;         /* the trigger's own, as many; the array is the guest's to free */
     uint32_t crashes;          /* in a row */

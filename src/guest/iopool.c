@@ -115,6 +115,21 @@ void iopool_fetch(struct iopool *io, struct awake *a)
     put(io, &a->msg);
 }
 
+static void populate(struct msg *m)
+{
+    struct awake *a = container_of(m, struct awake, msg);
+
+    instance_populate(a->inst, a->from);
+    a->populated = true;
+    worker_run(a->worker, a);
+}
+
+void iopool_populate(struct iopool *io, struct awake *a)
+{
+    a->msg.run = populate;
+    put(io, &a->msg);
+}
+
 static void *io_main(void *arg)
 {
     struct iopool *io = arg;

@@ -100,6 +100,7 @@ static bool awake_make(struct guest *g)
     atomic_init(&g->awake->abandon, false);
     g->awake->from = g->snapshot;
     g->awake->verify = g->verify && g->snapshot;
+    g->awake->writes_most = (g->heavy & 3) == 3;
     return true;
 }
 
@@ -360,6 +361,20 @@ static void abandon(struct guest *g)
     atomic_store_explicit(&g->awake->abandon, true, memory_order_relaxed);
 }
 
+/* Whether most of the snapshot's pages are in the slot that this sleep wrote. */
+static bool wrote_most(const struct snapshot *s)
+{
+    const struct slot *slots = snapshot_slots(s);
+    uint64_t live = 0, newest = 0;
+
+    for (uint16_t i = 0; i < s->nslots; i++) {
+        live += slots[i].live;
+        if (slots[i].generation == s->id.generation)
+            newest += slots[i].live;
+    }
+    return newest >= HEAVY_PAGES_MIN && newest * 2 >= live;
+}
+
 /* The record is switched: from here on the guest is what was saved. */
 static void switch_record(struct guest *g)
 {
@@ -371,6 +386,7 @@ static void switch_record(struct guest *g)
     hist_add(&g->all->stats.sleep, a->slept_ns - a->decided_ns);
     g->save_delay_ns = 0;
     if (a->saved) {
+        g->heavy = (uint8_t)(g->heavy << 1 | wrote_most(a->saved));
         g->snapshot = a->saved;
         g->generation = a->save_as.generation;
         a->saved = NULL;

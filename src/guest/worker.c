@@ -128,7 +128,16 @@ static int make_instance(struct awake *a)
     if (!(a->verify && !a->fetched) &&
         instance_restore(a->inst, a->from, self->env.arena, restore_how(a), &a->err) == 0) {
         a->woke = true;
-        return 0;
+        if (!a->writes_most || a->fetched)
+            return 0;
+        if (a->from->memory_pages <= POPULATE_INLINE_PAGES) {
+            instance_populate(a->inst, a->from);
+            return 0;
+        }
+        loop_timer_clear(self->loop, &a->deadline);
+        self->guests--;
+        iopool_populate(self->env.io, a);
+        return 1;
     }
     instance_free(a->inst);
     a->inst = NULL;
@@ -222,7 +231,8 @@ static void event_came(struct msg *m)
     self->guests++;
     a->runnable = a->parked = false;
     a->err.code = ERR_NONE;
-    a->woke = a->fresh = false;
+    a->woke = a->populated;
+    a->populated = a->fresh = false;
     if (!a->picked_ns) /* not when it comes back from an I/O thread */
         a->picked_ns = clock_now_ns();
     a->deadline.fire = time_passed;
