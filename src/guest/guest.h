@@ -180,6 +180,8 @@ uint64_t guest_seen(const struct guest *g, uint16_t trigger);
 void guest_step(struct guest *g, enum guest_event ev);
 /* Wakes it if a key is due and it may run; else sets its timer. */
 void guest_kick(struct guest *g);
+/* What `roost get` shows as its last error; "" takes it back. */
+void guest_note_error(struct guest *g, const char *text);
 /* For the test of the table: the next state, 0 where the event is a bug. */
 enum guest_state guest_next_state(enum guest_state from, enum guest_event ev);
 

@@ -6,6 +6,7 @@
  * actions, not in the table: `rest` posts WAKE if the mailbox has a key that is due.
  */
 #include "base/limits.h"
+#include "base/text.h"
 #include "guest/guest.h"
 #include "guest/iopool.h"
 #include "guest/worker.h"
@@ -32,10 +33,11 @@ static bool key_due(const struct guest *g, uint64_t now)
     return due && due <= now;
 }
 
-static void note_error(struct guest *g, const char *text)
+void guest_note_error(struct guest *g, const char *text)
 {
     snprintf(g->last_error, sizeof(g->last_error), "%s", text);
-    g->last_error_wall_ms = g->all->opts.clock.wall_ms(g->all->opts.clock.ctx);
+    text_clean(g->last_error); /* some of it is the guest's or the server's */
+    g->last_error_wall_ms = text[0] ? g->all->opts.clock.wall_ms(g->all->opts.clock.ctx) : 0;
 }
 
 /* --- the timer: one for each guest, for whatever is next in its state --- */
@@ -229,7 +231,7 @@ static void event_failed(struct guest *g)
         snprintf(text, sizeof(text), "handle returned %d", g->awake->result);
     log_line(LOG_WARN, g->id, "event of %s failed: %s (again in %llu ms)", g->awake->ev.key, text,
              (unsigned long long)(delay / NS_PER_MS));
-    note_error(g, text);
+    guest_note_error(g, text);
     g->counts.failures++;
     g->all->stats.counts.failures++;
 }
@@ -280,7 +282,7 @@ static void trapped(struct guest *g)
     note_latency(g);
     log_line(LOG_ERROR, g->id, "event of %s: %s; fresh start in %llu ms", g->awake->ev.key,
              g->awake->err.msg, (unsigned long long)(delay / NS_PER_MS));
-    note_error(g, g->awake->err.msg);
+    guest_note_error(g, g->awake->err.msg);
     g->counts.traps++;
     g->all->stats.counts.traps++;
     mailbox_failed(&g->mailbox, now);
@@ -309,7 +311,7 @@ static void no_room(struct guest *g)
     if (g->awake && g->awake->ev.key) { /* it was with a worker */
         log_line(LOG_WARN, g->id, "could not be made awake: %s; again in %llu ms",
                  g->awake->err.msg, CRASH_BACKOFF_MIN_NS * 10 / NS_PER_MS);
-        note_error(g, g->awake->err.msg);
+        guest_note_error(g, g->awake->err.msg);
         event_back(g);
     }
     awake_drop(g);
@@ -330,7 +332,7 @@ static void corrupt(struct guest *g)
 {
     log_line(LOG_ERROR, g->id, "its snapshot cannot be used: %s; fresh start, all keys due",
              g->awake->err.msg);
-    note_error(g, g->awake->err.msg);
+    guest_note_error(g, g->awake->err.msg);
     event_back(g);
     guest_all_due(g);
     snapshot_forget(g); /* with a record that says so */
@@ -418,7 +420,7 @@ static void kept(struct guest *g)
             g->save_delay_ns = SAVE_RETRY_MAX_NS;
         log_line(LOG_ERROR, g->id, "could not be put to sleep: %s; stays awake, again in %llu ms",
                  g->awake->err.msg, (unsigned long long)(g->save_delay_ns / NS_PER_MS));
-        note_error(g, g->awake->err.msg);
+        guest_note_error(g, g->awake->err.msg);
     }
     rest(g);
 }

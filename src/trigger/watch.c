@@ -448,6 +448,7 @@ static void not_admitted(struct sub *sub, bool denied, const char *why)
     if (strcmp(sub->reason, why) != 0)
         log_line(LOG_WARN, sub->guest->id, "trigger %u: %s; asking again", sub->trigger, why);
     snprintf(sub->reason, sizeof(sub->reason), "%s", why);
+    guest_note_error(sub->guest, why);
     sub->denied = denied;
     sub->question = 0;
     retry_set(sub->source->watch, &sub->retry, review_again, &sub->tries);
@@ -485,6 +486,8 @@ static void reviewed(void *ctx, bool allowed, const char *reason, const struct e
     }
     sub->admitted = true;
     sub->denied = false;
+    if (sub->reason[0])
+        guest_note_error(sub->guest, "");
     sub->reason[0] = 0;
     go_live(sub);
 }
