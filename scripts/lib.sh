@@ -104,6 +104,23 @@ build_release() {
     cmake --build "$1" --parallel "$(nproc)" "${targets[@]}" >&2
 }
 
+# private_tmp: temporary files go to a folder that ends with this script, since a test that is
+# killed cannot tidy up. Short, because tests bind Unix sockets below it.
+private_tmp() {
+    private_tmp_dir=$(mktemp -d "${TMPDIR:-/tmp}/roost-tests.XXXXXX")
+    trap 'rm -rf -- "$private_tmp_dir"' EXIT
+    export TMPDIR=$private_tmp_dir
+}
+
+# left_behind: says what the tests did not remove from there; one failure more.
+left_behind() {
+    local left
+    left=$(ls -A "$private_tmp_dir")
+    [ -n "$left" ] || return 0
+    say "left in \$TMPDIR by tests: ${left//$'\n'/ }"
+    failed=$((failed + 1))
+}
+
 # run_ctest BUILD_DIR: adds to $passed and $failed. A test that was skipped or
 # did not run has failed.
 run_ctest() {

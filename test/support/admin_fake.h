@@ -4,6 +4,7 @@
 
 #include "base/limits.h"
 #include "serve/admin.h"
+#include "support/tmp_dir.h"
 
 #include <jansson.h>
 #include <pthread.h>
@@ -102,7 +103,7 @@ static int admin_fake_start(struct admin_fake *f)
 
     signal(SIGPIPE, SIG_IGN);
     f->stop.run = fake_stop;
-    snprintf(f->dir, sizeof(f->dir), "/tmp/roost-admin-XXXXXX");
+    snprintf(f->dir, sizeof(f->dir), "%s/roost-admin-XXXXXX", tmp_base());
     if (!mkdtemp(f->dir))
         return -1;
     snprintf(f->path, sizeof(f->path), "%s/admin.sock", f->dir);

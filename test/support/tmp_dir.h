@@ -13,11 +13,17 @@ struct tmp_dir {
     char file[512]; /* the last that tmp_file made up */
 };
 
-static inline int tmp_dir_make(struct tmp_dir *d)
+/* Where temporary files go: what runs the tests gives them a folder that it removes. */
+static inline const char *tmp_base(void)
 {
     const char *base = getenv("TMPDIR");
 
-    snprintf(d->path, sizeof(d->path), "%s/roost-test-XXXXXX", base ? base : "/tmp");
+    return base && *base ? base : "/tmp";
+}
+
+static inline int tmp_dir_make(struct tmp_dir *d)
+{
+    snprintf(d->path, sizeof(d->path), "%s/roost-test-XXXXXX", tmp_base());
     return mkdtemp(d->path) ? 0 : -1;
 }
 

@@ -4,6 +4,7 @@
 #include "base/auto.h"
 #include "base/clock.h"
 #include "base/http1.h"
+#include "support/tmp_dir.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -559,7 +560,7 @@ static int dir_make(void **state)
 {
     (void)state;
     signal(SIGPIPE, SIG_IGN);
-    snprintf(dir, sizeof(dir), "/tmp/roost-http1-XXXXXX");
+    snprintf(dir, sizeof(dir), "%s/roost-http1-XXXXXX", tmp_base());
     if (!mkdtemp(dir))
         return -1;
     snprintf(path, sizeof(path), "%s/s", dir);

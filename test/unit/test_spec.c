@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/limits.h"
 #include "guest/spec.h"
+#include "support/tmp_dir.h"
 
 #include <limits.h>
 #include <setjmp.h>
@@ -703,10 +704,8 @@ static void test_modules_are_absolute(void **state)
 
 static int dir_make(void **state)
 {
-    const char *tmp = getenv("TMPDIR");
-
     (void)state;
-    snprintf(dir, sizeof(dir), "%s/roost-spec-XXXXXX", tmp ? tmp : "/tmp");
+    snprintf(dir, sizeof(dir), "%s/roost-spec-XXXXXX", tmp_base());
     return mkdtemp(dir) ? 0 : -1;
 }
 

@@ -1,5 +1,6 @@
 /* The state directory: who may have it, one process at a time, and what a new boot means. */
 #include "base/state_dir.h"
+#include "support/tmp_dir.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -26,7 +27,7 @@ static int setup(void **state)
 {
     struct place *p = calloc(1, sizeof(*p));
 
-    snprintf(p->base, sizeof(p->base), "%s/test_state_dir.XXXXXX", P_tmpdir);
+    snprintf(p->base, sizeof(p->base), "%s/test_state_dir.XXXXXX", tmp_base());
     if (!mkdtemp(p->base))
         return -1;
     snprintf(p->dir, sizeof(p->dir), "%s/state", p->base);

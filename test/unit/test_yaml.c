@@ -2,6 +2,7 @@
 #include "base/buf.h"
 #include "base/limits.h"
 #include "base/yaml.h"
+#include "support/tmp_dir.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -305,14 +306,14 @@ static void write_file(const char *path, const char *text)
 
 static void test_files(void **state)
 {
-    char path[] = "/tmp/roost-yaml-XXXXXX", message[128];
-    int fd = mkstemp(path);
+    char path[512], message[600];
+    struct tmp_dir dir;
     struct yaml_doc *d = NULL;
     struct err err = {0};
 
     (void)state;
-    assert_true(fd >= 0);
-    close(fd);
+    assert_int_equal(tmp_dir_make(&dir), 0);
+    snprintf(path, sizeof(path), "%s", tmp_file(&dir, "a.yaml"));
     write_file(path, "a: 1\n");
     assert_int_equal(yaml_parse_file(&d, path, 5, &err), 0);
     assert_string_equal(yaml_file(d), path);
@@ -333,6 +334,7 @@ static void test_files(void **state)
     snprintf(message, sizeof(message), "%s: No such file or directory", path);
     assert_string_equal(err.msg, message);
     assert_null(d);
+    tmp_dir_remove(&dir);
 }
 
 int main(void)
