@@ -6,6 +6,8 @@
  * One watch over all namespaces; for each change in ring-i: GET in ring-(i+1) as the service
  * account of ring-i, then POST or PUT there if it is behind.
  */
+#include "ringkit.h"
+
 #include "base/buf.h"
 #include "base/log.h"
 #include "kube/call.h"
@@ -116,11 +118,11 @@ static void upsert(void *ctx, struct kube_object *obj)
 {
     struct hop *h;
     char path[256];
-    unsigned from;
+    unsigned from = ring_place(obj->namespace_);
     json_t *doc;
 
     (void)ctx;
-    if (sscanf(obj->namespace_, "ring-%u", &from) != 1 || from >= floor_.n)
+    if (from >= floor_.n)
         return;
     h = calloc(1, sizeof(*h));
     doc = h ? json_loadb(obj->json, obj->json_len, 0, NULL) : NULL;

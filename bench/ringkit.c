@@ -226,10 +226,10 @@ int ring_manifests(const struct ring *r, const char *dir, const char *module, st
 
 static void seen(struct ring *r, const struct kube_object *obj, bool gone)
 {
-    unsigned i;
+    unsigned i = ring_place(obj->namespace_);
     json_t *doc;
 
-    if (sscanf(obj->namespace_, "ring-%u", &i) != 1 || i >= r->n || strcmp(obj->name, "ball") != 0)
+    if (i >= r->n || strcmp(obj->name, "ball") != 0)
         return;
     doc = json_loadb(obj->json, obj->json_len, 0, NULL);
     r->nonce[i] =
@@ -517,8 +517,10 @@ double child_pss_mib(const struct child *c)
     snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int)c->pid);
     f = fopen(path, "re");
     while (f && fgets(line, sizeof(line), f))
-        if (sscanf(line, "Pss: %lld kB", &kib) == 1)
+        if (strncmp(line, "Pss:", 4) == 0) {
+            kib = strtoll(line + 4, NULL, 10);
             break;
+        }
     if (f)
         fclose(f);
     return (double)kib / 1024;
@@ -534,10 +536,14 @@ double child_cpu_s(const struct child *c)
     f = fopen(path, "re");
     if (f && fgets(text, sizeof(text), f)) {
         const char *p = strrchr(text, ')'); /* the name may hold anything */
+        char *rest;
 
-        if (!p || sscanf(p + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &user,
-                         &system) != 2)
-            user = system = 0;
+        for (int field = 3; p && field <= 14; field++) /* to before the 14th */
+            p = strchr(p + 1, ' ');
+        if (p) {
+            user = strtoull(p, &rest, 10);
+            system = strtoull(rest, NULL, 10);
+        }
     }
     if (f)
         fclose(f);

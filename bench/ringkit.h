@@ -17,6 +17,8 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/types.h>
 
 #define RING_MAX 1000
@@ -37,6 +39,15 @@ struct ring {
     void (*idle)(void *ctx);
     void *ctx;
 };
+
+/* Its place in the ring by a namespace's name; RING_MAX: none of them. */
+static inline unsigned ring_place(const char *namespace)
+{
+    char *end = NULL;
+    unsigned long i = strncmp(namespace, "ring-", 5) == 0 ? strtoul(namespace + 5, &end, 10) : 0;
+
+    return end && !*end && i < RING_MAX ? (unsigned)i : RING_MAX;
+}
 
 int ring_open(struct ring *r, const char *kubeconfig, unsigned n, struct err *err) ERR_CHECK;
 void ring_close(struct ring *r);

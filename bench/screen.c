@@ -118,9 +118,10 @@ unsigned screen_cut(char *line, unsigned cols, bool colour)
 static size_t glyph(char *out, const struct screen *s, bool filled)
 {
     const char *text = s->utf8 ? (filled ? "█" : "░") : (filled ? "#" : ".");
-    size_t n = strlen(text);
+    size_t n = 0;
 
-    memcpy(out, text, n);
+    for (; text[n]; n++)
+        out[n] = text[n];
     return n;
 }
 

@@ -40,6 +40,7 @@ extern const struct disk disk_real;
  * stands for a file that ends before it or cannot be read. EAGAIN is ERR_AGAIN, ENOMEM ERR_NOMEM,
  * ENOENT ERR_NOT_FOUND, EACCES and EPERM ERR_DENIED, all else ERR_IO. Always -1. */
 int disk_error(struct err *err, int sys, const char *what);
+#define disk_error(...) err_always(disk_error(__VA_ARGS__))
 
 /* Reads exactly len bytes. flags: 0 or RWF_NOWAIT (ERR_AGAIN: not in the page cache, or the file
  * system cannot tell; any thread). ERR_CORRUPT: the file ends before. */
