@@ -82,8 +82,7 @@ static void flush(struct msg *m)
     batch_submit(w);
 }
 
-/* The batch of this turn. It is submitted before any guest's record that names its numbers: those
- * come from messages that are posted later than the flush. */
+/* The batch of this turn. */
 static struct db_batch *batch_open(struct watch *w, struct err *err)
 {
     if (w->batched >= WATCH_BATCH_MAX)
@@ -152,11 +151,13 @@ static void entry_changed(void *ctx, const struct table_entry *e)
 {
     struct source *s = ctx;
 
-    persist(s, e, false);
     s->since_forget++;
     for (struct sub *sub = s->subs; sub; sub = sub->next)
         if (sub->live && concerns(sub, table_entry_key(e)))
             guest_changed(sub->guest, sub->trigger, table_entry_key(e), table_entry_seq(e));
+    /* Last: by now its guest is on its way to a worker. Should a record with this number be on disk
+     * before the entry is, the next relist finds another version and gives a new number. */
+    persist(s, e, false);
 }
 
 static void entry_forgotten(void *ctx, const struct table_entry *e)
