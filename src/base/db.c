@@ -29,6 +29,7 @@
 #include <lmdb.h>
 #include <pthread.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -376,6 +377,14 @@ static void group_report(struct db_batch *group, const struct err *failed)
     }
 }
 
+static void note_failure(struct db *db, const struct err *err)
+{
+    log_error("%s", err->msg);
+    pthread_mutex_lock(&db->lock);
+    snprintf(db->stats.last_error, sizeof(db->stats.last_error), "%s", err->msg);
+    pthread_mutex_unlock(&db->lock);
+}
+
 static void *commit_main(void *arg)
 {
     struct db *db = arg;
@@ -386,7 +395,7 @@ static void *commit_main(void *arg)
         int rc = group_commit(db, group, &err);
 
         if (rc < 0)
-            log_error("%s", err.msg);
+            note_failure(db, &err);
         group_count(db, group, rc);
         group_report(group, rc < 0 ? &err : NULL);
         env_slim(db);

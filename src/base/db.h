@@ -52,6 +52,7 @@ int db_scan(struct db *db, const char *table,
 /* Numbers for metrics. */
 struct db_stats {
     uint64_t commits, batches, failed, bytes_queued, sync_ns_last;
+    char last_error[ERR_MSG_MAX]; /* why a batch could not be written; empty: none failed */
 };
 void db_stats(struct db *db, struct db_stats *out);
 

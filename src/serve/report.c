@@ -160,10 +160,10 @@ static json_t *disk_json(const struct report *r)
 
     arena_stats(r->arena, &arena);
     db_stats(r->db, &db);
-    return json_pack("{s:I, s:I, s:I, s:I}", "arenaFileBytes",
+    return json_pack("{s:I, s:I, s:I, s:I, s:s}", "arenaFileBytes",
                      (json_int_t)arena.file_pages * PAGE_BYTES, "arenaUsedBytes",
                      (json_int_t)arena.used_pages * PAGE_BYTES, "commits", (json_int_t)db.commits,
-                     "commitsFailed", (json_int_t)db.failed);
+                     "commitsFailed", (json_int_t)db.failed, "commitError", db.last_error);
 }
 
 json_t *report_stats(const struct report *r)
