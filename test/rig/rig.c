@@ -213,7 +213,7 @@ static int open_all(struct rig *r, struct err *err)
     if (loop_new(&r->loop, err) < 0)
         return -1;
     snprintf(path, sizeof(path), "%s/db", r->dir);
-    if (db_open_sized(&r->db, path, r->db_bytes ? r->db_bytes : (size_t)DB_MAP_BYTES_MAX, err) < 0)
+    if (db_open(&r->db, path, err) < 0)
         return -1;
     snprintf(path, sizeof(path), "%s/arena", r->dir);
     if (arena_open_on(&r->arena, path, r->disk ? r->disk : &disk_real, err) < 0 ||

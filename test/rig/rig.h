@@ -40,11 +40,8 @@ struct rig {
     unsigned calls;
     bool same_boot, drained;
     size_t workers;
-    /* Before rig_open; NULL and 0: the real disk for the arena, and a database of the usual size.
-     */
-    const struct disk *disk;
-    size_t db_bytes;
-    bool own_keys; /* an object is the matter of that guest, and of no other */
+    const struct disk *disk; /* the arena's, set before rig_open; NULL: the real one */
+    bool own_keys;           /* an object is the matter of that guest, and of no other */
     /* What the caller waits for; looked at after each event of a guest. */
     bool (*until)(struct rig *r, void *ctx);
     void *until_ctx;

@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -240,6 +241,16 @@ static inline void untouched_check(struct ledgers *l, struct guest *g, const str
     assert_int_equal(book_of(l, g->id)->events, events + 1);
     assert_string_equal(book_of(l, g->id)->boot, u->boot);
     ledgers_check_whole(l, g);
+}
+
+/* Until all that was submitted is committed, or has failed. */
+static inline void db_idle(struct db *db)
+{
+    const struct timespec moment = {.tv_nsec = 1000000};
+    struct db_stats st;
+
+    for (db_stats(db, &st); st.bytes_queued; db_stats(db, &st))
+        nanosleep(&moment, NULL);
 }
 
 static inline int ledgers_setup(void **state)
