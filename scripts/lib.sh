@@ -105,9 +105,10 @@ build_release() {
 }
 
 # private_tmp: temporary files go to a folder that ends with this script, since a test that is
-# killed cannot tidy up. Short, because tests bind Unix sockets below it.
+# killed cannot tidy up. Short, because tests bind Unix sockets below it; and on a disk, since what
+# must be read anew has to leave the page cache first, which a tmpfs cannot do.
 private_tmp() {
-    private_tmp_dir=$(mktemp -d "${TMPDIR:-/tmp}/roost-tests.XXXXXX")
+    private_tmp_dir=$(mktemp -d "${TMPDIR:-/var/tmp}/roost-tests.XXXXXX")
     trap 'rm -rf -- "$private_tmp_dir"' EXIT
     export TMPDIR=$private_tmp_dir
 }

@@ -149,7 +149,6 @@ static int end_of(struct fixture *f, uint32_t page, bool entered)
     pid_t pid = fork();
 
     if (pid == 0) {
-        signal(SIGSEGV, SIG_DFL);
         sigaction(SIGSEGV, &kept[0], NULL);
         if (entered)
             cold_enter(&f->cold);
@@ -222,6 +221,7 @@ int main(void)
     struct engine *engine;
     struct err err = {0};
 
+    signal(SIGSEGV, SIG_DFL); /* sanitizers have a handler of their own */
     /* In the daemon's order: the engine's handlers first. */
     if (engine_new(&engine, &session_calls, &err) < 0 || cold_install(&err) < 0) {
         fprintf(stderr, "%s\n", err.msg);
