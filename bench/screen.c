@@ -175,11 +175,11 @@ void screen_line(struct screen *s, const char *fmt, ...)
     unsigned width;
     va_list ap;
 
-    if (s->row >= s->rows)
-        return;
     va_start(ap, fmt);
     vsnprintf(line, sizeof(line), fmt, ap);
     va_end(ap);
+    if (s->row >= s->rows)
+        return;
     width = screen_cut(line, s->cols, s->colour);
     snprintf(place, sizeof(place), "\033[%u;1H", ++s->row);
     frame_add(s, place);
