@@ -169,18 +169,11 @@ void screen_begin(struct screen *s)
     s->cols = cols;
 }
 
-void screen_line(struct screen *s, const char *fmt, ...)
+static void place_line(struct screen *s, char *line)
 {
-    char line[SCREEN_LINE_BYTES_MAX], place[32];
-    unsigned width;
-    va_list ap;
+    unsigned width = screen_cut(line, s->cols, s->colour);
+    char place[32];
 
-    va_start(ap, fmt);
-    vsnprintf(line, sizeof(line), fmt, ap);
-    va_end(ap);
-    if (s->row >= s->rows)
-        return;
-    width = screen_cut(line, s->cols, s->colour);
     snprintf(place, sizeof(place), "\033[%u;1H", ++s->row);
     frame_add(s, place);
     frame_add(s, line);
@@ -188,6 +181,18 @@ void screen_line(struct screen *s, const char *fmt, ...)
         frame_add(s, "\033[0m");
     if (width < s->cols) /* else the last column would go */
         frame_add(s, "\033[K");
+}
+
+void screen_line(struct screen *s, const char *fmt, ...)
+{
+    char line[SCREEN_LINE_BYTES_MAX];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(line, sizeof(line), fmt, ap);
+    va_end(ap);
+    if (s->row < s->rows)
+        place_line(s, line);
 }
 
 void screen_end(struct screen *s)
