@@ -189,6 +189,8 @@ _Static_assert(ARENA_BYTES_MAX / 4096 < (1ull << 32), "places in the arena are 3
 #define SAVE_RETRY_MAX_NS     (60ull * 1000 * 1000 * 1000)
 #define HEAVY_PAGES_MIN       64u  /* a guest that writes less is never prepared for writing */
 #define POPULATE_INLINE_PAGES 512u /* less than a tick of work: cheaper than another thread */
+#define WORKER_LATE_NS        (3ull * 1000 * 1000) /* computing in one event; then behind the others */
+#define WORKER_LATE_TURNS     16u              /* of the others, until one of those has a turn */
 #define TICK_NS               (1000ull * 1000) /* a guest that computes yields */
 #define TICK_MAX_NS           (4 * TICK_NS)    /* while none computes and some wait */
 

@@ -1,5 +1,9 @@
-/* See worker.h. A guest on a worker is runnable (in the queue), parked (waits for a message or a
+/* See worker.h. A guest on a worker is runnable (in a queue), parked (waits for a message or a
  * timer), or being polled; the phases of waking it and of its handler are one switch in `advance`.
+ *
+ * There are two queues. Who has computed for WORKER_LATE_NS in its event goes on in the late one,
+ * which has a turn when the other is empty, or after WORKER_LATE_TURNS of the other's: so however
+ * many guests compute, the others wait for one tick of one of them, and nobody waits for ever.
  */
 #include "guest/worker.h"
 
@@ -12,12 +16,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+struct queue {
+    struct awake *first, **last;
+};
+
 struct worker {
     struct worker_env env;
     pthread_t thread;
     struct loop *loop;
     struct capabilities capabilities;
-    struct awake *first, **last; /* runnable */
+    struct queue ready, late; /* runnable */
+    unsigned turns;           /* of the first queue since one of the late one */
     struct msg stop;
     bool stopping;
     size_t guests;
@@ -35,15 +44,19 @@ const struct capabilities *worker_capabilities(const struct worker *w)
     return &w->capabilities;
 }
 
-static void make_runnable(struct awake *a)
+static void queue_put(struct queue *q, struct awake *a)
 {
-    if (a->runnable)
-        return;
     a->runnable = true;
     a->parked = false;
     a->next_runnable = NULL;
-    *self->last = a;
-    self->last = &a->next_runnable;
+    *q->last = a;
+    q->last = &a->next_runnable;
+}
+
+static void make_runnable(struct awake *a)
+{
+    if (!a->runnable)
+        queue_put(&self->ready, a);
 }
 
 void worker_resume(struct awake *a)
@@ -195,7 +208,7 @@ static bool poll_once(struct awake *a)
         trapped(a);
         return false;
     case RUN_YIELDED:
-        make_runnable(a);
+        queue_put(instance_cpu_ns(a->inst) < WORKER_LATE_NS ? &self->ready : &self->late, a);
         return false;
     case RUN_WAITING:
         a->parked = true;
@@ -268,15 +281,23 @@ static void stop_came(struct msg *m)
 
 static struct awake *next_runnable(struct worker *w)
 {
-    struct awake *a = w->first;
+    bool late = w->late.first && (!w->ready.first || w->turns >= WORKER_LATE_TURNS);
+    struct queue *q = late ? &w->late : &w->ready;
+    struct awake *a = q->first;
 
     if (!a)
         return NULL;
-    w->first = a->next_runnable;
-    if (!w->first)
-        w->last = &w->first;
+    w->turns = late ? 0 : w->turns + 1;
+    q->first = a->next_runnable;
+    if (!q->first)
+        q->last = &q->first;
     a->runnable = false;
     return a;
+}
+
+static bool has_runnable(const struct worker *w)
+{
+    return w->ready.first || w->late.first;
 }
 
 static void *worker_main(void *arg)
@@ -285,8 +306,8 @@ static void *worker_main(void *arg)
     struct awake *a;
 
     self = w;
-    while (!w->stopping || w->first) {
-        loop_turn(w->loop, !w->first);
+    while (!w->stopping || has_runnable(w)) {
+        loop_turn(w->loop, !has_runnable(w));
         /* One each: between two guests the loop takes what came for the others. */
         a = next_runnable(w);
         if (a)
@@ -311,7 +332,8 @@ int worker_start(struct worker **out, const struct worker_env *env, struct err *
     if (!w)
         return err_set(err, ERR_NOMEM, 0, "no memory for a worker");
     w->env = *env;
-    w->last = &w->first;
+    w->ready.last = &w->ready.first;
+    w->late.last = &w->late.first;
     if (loop_new(&w->loop, err) < 0 ||
         env->capabilities->open(env->capabilities->ctx, env->index, w->loop, &w->capabilities,
                                 err) < 0) {
