@@ -121,6 +121,13 @@ static int query_check(const char *q, struct err *err)
     return 0;
 }
 
+/* /api/VERSION/watch/..., /apis/GROUP/VERSION/watch/...: watches of the API's early days, which it
+ * still serves. */
+static bool is_watch(const char *target, unsigned segment, const char *p, size_t len)
+{
+    return segment == (target[4] == 's' ? 3 : 2) && len == 5 && !memcmp(p, "watch", 5);
+}
+
 int kube_target_check(const char *target, struct err *err)
 {
     size_t path = strcspn(target, "?");
@@ -134,11 +141,13 @@ int kube_target_check(const char *target, struct err *err)
     for (size_t i = 0; i < path; i++)
         if (char_check(target + i, true, err) < 0)
             return -1;
-    while (p < target + path) {
+    for (unsigned segment = 0; p < target + path; segment++) {
         size_t len = strcspn(p + 1, "/?");
 
         if (segment_check(p + 1, len, err) < 0)
             return -1;
+        if (is_watch(target, segment, p + 1, len))
+            return err_set(err, ERR_DENIED, 0, "target: watches are triggers, not calls");
         p += 1 + len;
     }
     return target[path] ? query_check(target + path + 1, err) : 0;
@@ -164,6 +173,9 @@ int kube_headers_filter(struct buf *out, const char *headers, bool *only_if_cach
         const char *value = headers + name + 1;
         size_t len = line - name - 1;
 
+        if (name >= line)
+            return err_set(err, ERR_DENIED, 0, "header %.*s: no colon",
+                           (int)(line < 64 ? line : 64), headers);
         for (; len && (*value == ' ' || *value == '\t'); value++)
             len--;
         while (len && (value[len - 1] == ' ' || value[len - 1] == '\t'))
