@@ -123,13 +123,6 @@ static void diary_write(struct ledgers *l, const struct guest *g, enum guest_eve
     d->lines[d->n++].afresh = g->awake->fresh;
 }
 
-/* True at each event of the rig: for a caller that looks by itself. */
-static bool each_event(struct rig *r, void *ctx)
-{
-    (void)ctx;
-    return r->until != NULL;
-}
-
 /* The n-th line of a key; -1: there is none. */
 static int diary_find(const struct diary *d, const char *key, int n)
 {
@@ -264,7 +257,7 @@ static void test_change_goes_before_the_timer(void **state)
     assert_non_null(g);
     rig_change(&l->rig, g, "test/far-3600000", "{}");
     while (diary_count(&d, "test/far-3600000") < 1 || g->state != G_ASLEEP)
-        assert_true(rig_run(&l->rig, each_event, g, SETTLE_S));
+        assert_true(rig_run(&l->rig, ledgers_any_event, g, SETTLE_S));
     assert_int_equal(mailbox_len(g->mailbox), 1); /* in an hour */
     rig_change(&l->rig, g, "test/far-3600000", "{}");
     assert_true(rig_settle(&l->rig, g, SETTLE_S));
@@ -347,7 +340,7 @@ static void test_trap_fails_its_key_only(void **state)
     }
     rig_change(&l->rig, g, "test/good-1", "{}");
     while (diary_count(&d, "test/good-1") < 2)
-        assert_true(rig_run(&l->rig, each_event, g, SETTLE_S));
+        assert_true(rig_run(&l->rig, ledgers_any_event, g, SETTLE_S));
     assert_true(d.lines[diary_find(&d, "test/good-1", 1)].afresh);
     assert_int_equal(idle->counts.wakes, 0);
     ledgers_close(l);
@@ -375,7 +368,7 @@ static void test_trap_makes_all_keys_due_where_asked_for(void **state)
     assert_true(rig_settle(&l->rig, g, SETTLE_S));
     rig_change(&l->rig, g, "test/bad", "{}");
     while (diary_count(&d, "test/good-1") < 2 || diary_count(&d, "test/good-2") < 2)
-        assert_true(rig_run(&l->rig, each_event, g, SETTLE_S));
+        assert_true(rig_run(&l->rig, ledgers_any_event, g, SETTLE_S));
     ledgers_close(l);
 }
 
