@@ -200,6 +200,7 @@ static void test_report_is_a_config_map(void **state)
     assert_string_equal(text, "1");
     assert_int_equal(roost_json_get_string(body, strlen(body), "/data/lastKey", text, 32), 4);
     assert_string_equal(text, "ns/a");
+    assert_true(roost_json_get_string(body, strlen(body), "/data/lastVersion", text, 32) > 0);
     assert_int_equal(fake.log_level, ROOST_INFO);
 }
 

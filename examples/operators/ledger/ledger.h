@@ -174,7 +174,7 @@ static inline bool ledger_seen(struct ledger *l, const char *key, const char *ve
 
 /* The account as members of a JSON object, all values strings. */
 static inline int ledger_account(struct roost_buf *out, const struct ledger *l,
-                                 const char *last_key)
+                                 const char *last_key, const char *last_version)
 {
     const struct {
         const char *name;
@@ -198,6 +198,8 @@ static inline int ledger_account(struct roost_buf *out, const struct ledger *l,
     roost_buf_hex(out, l->checksum);
     roost_buf_str(out, "\",\"lastKey\":");
     roost_buf_json(out, last_key, __builtin_strlen(last_key));
+    roost_buf_str(out, ",\"lastVersion\":");
+    roost_buf_json(out, last_version, __builtin_strlen(last_version));
     return roost_buf_str(out, "}");
 }
 

@@ -95,13 +95,13 @@ static int report_kube(const char *ns, const char *account)
 }
 
 /* True: written, or not wanted. */
-static bool report(const char *key)
+static bool report(const char *key, const char *version)
 {
     char account[1024], ns[NAME_SIZE];
     struct roost_buf text = ROOST_BUF_FIXED(account);
     int status = 200;
 
-    if (ledger_account(&text, &ledger, key) < 0)
+    if (ledger_account(&text, &ledger, key, version) < 0)
         return false;
     roost_log_pieces(ledger.errors ? ROOST_ERROR : ROOST_INFO, "ledger ", account, (char *)0);
     if (!settings.kube)
@@ -146,5 +146,5 @@ ROOST_HANDLE
             ledger_grow(&ledger);
         ledger_advance(&ledger, settings.dirty_leaves);
     }
-    return report(key) ? 0 : roost_fail("ledger: the report was not written");
+    return report(key, version) ? 0 : roost_fail("ledger: the report was not written");
 }
