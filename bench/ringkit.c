@@ -69,6 +69,7 @@ static void interrupted(void *ctx, int signum)
 
 struct request {
     struct ring *ring;
+    struct buf *answer;
     struct err *err;
     bool done;
     int rc;
@@ -78,26 +79,26 @@ static void request_done(void *ctx, const uint8_t *body, size_t len, const struc
 {
     struct request *q = ctx;
 
-    (void)body;
-    (void)len;
     q->done = true;
     q->rc = err ? -1 : 0;
     if (err)
         *q->err = *err;
+    else if (q->answer)
+        q->rc = buf_append(q->answer, body, len, q->err);
     loop_stop(q->ring->loop);
 }
 
-static int request(struct ring *r, const char *method, const char *path, const char *type,
-                   const char *body, struct err *err)
+int ring_request(struct ring *r, const char *method, const char *path, const char *headers,
+                 const char *body, struct buf *answer, struct err *err)
 {
     struct kube_http http = kube_http_of(r->client);
     struct kube_request req = {.method = method,
                                .path = path,
-                               .headers = type,
+                               .headers = headers,
                                .body = body,
                                .body_len = body ? strlen(body) : 0,
                                .lane = KUBE_CALL};
-    struct request q = {.ring = r, .err = err};
+    struct request q = {.ring = r, .answer = answer, .err = err};
     struct kube_call *call;
 
     if (kube_call_start(&call, &http, &req, request_done, &q, err) < 0)
@@ -113,7 +114,7 @@ static int request(struct ring *r, const char *method, const char *path, const c
 
 static int create(struct ring *r, const char *path, const char *body, struct err *err)
 {
-    if (request(r, "POST", path, "Content-Type: application/json\n", body, err) == 0 ||
+    if (ring_request(r, "POST", path, "Content-Type: application/json\n", body, NULL, err) == 0 ||
         err->code == ERR_EXISTS)
         return 0;
     return err_wrap(err, "create in %s", path);
@@ -170,7 +171,8 @@ static int setup_namespace(struct ring *r, unsigned i, struct err *err)
 static int wait_for_kind(struct ring *r, struct err *err)
 {
     for (int i = 0; i < 100 && !r->interrupted; i++) {
-        if (request(r, "GET", "/apis/amurant.io/v1/testresources?limit=1", NULL, NULL, err) == 0)
+        if (ring_request(r, "GET", "/apis/amurant.io/v1/testresources?limit=1", NULL, NULL, NULL,
+                         err) == 0)
             return 0;
         turn(r, 100);
     }
@@ -289,8 +291,8 @@ static int kick(struct ring *r, struct err *err)
         return create(r, "/apis/amurant.io/v1/namespaces/ring-0/testresources", body, err);
     }
     snprintf(body, sizeof(body), "{\"spec\":{\"nonce\":%lld}}", r->round);
-    return request(r, "PATCH", "/apis/amurant.io/v1/namespaces/ring-0/testresources/ball",
-                   "Content-Type: application/merge-patch+json\n", body, err);
+    return ring_request(r, "PATCH", "/apis/amurant.io/v1/namespaces/ring-0/testresources/ball",
+                        "Content-Type: application/merge-patch+json\n", body, NULL, err);
 }
 
 int ring_round(struct ring *r, unsigned timeout_s, uint64_t *took_ns, struct err *err)

@@ -9,6 +9,7 @@
 #ifndef ROOST_BENCH_RINGKIT_H
 #define ROOST_BENCH_RINGKIT_H
 
+#include "base/buf.h"
 #include "base/err.h"
 #include "base/loop.h"
 #include "kube/client.h"
@@ -58,6 +59,10 @@ int ring_manifests(const struct ring *r, const char *dir, const char *module, st
     ERR_CHECK;
 /* Watches all TestResources from here on. */
 int ring_watch(struct ring *r, struct err *err) ERR_CHECK;
+/* One request as the kubeconfig's user. headers, body and answer may be NULL. Not 2xx is an error:
+ * err->sys is the status. */
+int ring_request(struct ring *r, const char *method, const char *path, const char *headers,
+                 const char *body, struct buf *answer, struct err *err) ERR_CHECK;
 /* Sends the next value round. *took_ns: from the change's request until it was seen in the last
  * namespace. ERR_TIMEOUT: it did not arrive in so many seconds. */
 int ring_round(struct ring *r, unsigned timeout_s, uint64_t *took_ns, struct err *err) ERR_CHECK;
