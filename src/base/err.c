@@ -1,5 +1,7 @@
 #include "base/err.h"
 
+#include "base/text.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -39,6 +41,7 @@ static void err_fill(struct err *err, enum err_code code, int sys, const char *f
     char msg[ERR_MSG_MAX];
 
     vsnprintf(msg, sizeof(msg), fmt, ap);
+    text_clean(msg); /* a peer's bytes, or cut inside a character: JSON must take it */
     err->code = code;
     err->sys = sys;
     memcpy(err->msg, msg, sizeof(msg));
@@ -89,6 +92,7 @@ int err_wrap(struct err *err, const char *fmt, ...)
     va_end(ap);
     if (used >= 0 && (size_t)used < sizeof(msg))
         snprintf(msg + used, sizeof(msg) - (size_t)used, ": %s", err->msg);
+    text_clean(msg);
     memcpy(err->msg, msg, sizeof(msg));
     return -1;
 }

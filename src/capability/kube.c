@@ -71,23 +71,18 @@ static int char_check(const char *p, bool in_path, struct err *err)
     v = percent(p);
     if (v < 0)
         return err_set(err, ERR_DENIED, 0, "target: %% without two hexadecimal digits");
-    if (in_path && (v < 0x20 || v == 0x7f || strchr("/\\.%", v)))
+    /* What needs no escape has none: else the server would see another path than was checked. */
+    if (in_path && (v < 0x20 || v == 0x7f || isalnum(v) || strchr("/\\.%-_~", v)))
         return err_set(err, ERR_DENIED, 0, "target: %%%.2s may not be in a path", p + 1);
     return 0;
 }
 
 static int segment_check(const char *p, size_t len, struct err *err)
 {
-    static const char *const upgrades[] = {"exec", "attach", "portforward", "proxy"};
-
     if (len == 0)
         return err_set(err, ERR_DENIED, 0, "target: empty segment in the path");
     if ((len == 1 && p[0] == '.') || (len == 2 && !memcmp(p, "..", 2)))
         return err_set(err, ERR_DENIED, 0, "target: segment %.*s in the path", (int)len, p);
-    for (size_t i = 0; i < sizeof(upgrades) / sizeof(upgrades[0]); i++)
-        if (strlen(upgrades[i]) == len && !memcmp(p, upgrades[i], len))
-            return err_set(err, ERR_DENIED, 0, "target: subresource %s may not be called",
-                           upgrades[i]);
     return 0;
 }
 
@@ -121,17 +116,40 @@ static int query_check(const char *q, struct err *err)
     return 0;
 }
 
+static bool segment_is(const char *p, size_t len, const char *const names[], size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strlen(names[i]) == len && !memcmp(names[i], p, len))
+            return true;
+    return false;
+}
+
+/* Subresources that become another protocol, or pass on to somewhere else. They stand behind an
+ * object's name, in a namespace or not; and, from the API's early days, `proxy` behind the version.
+ * Further to the front these words are names, further behind they are somebody else's path. */
+static bool is_upgrade(unsigned first, unsigned segment, bool in_namespace, const char *p,
+                       size_t len)
+{
+    static const char *const names[] = {"exec", "attach", "portforward", "proxy"};
+
+    if (segment == first)
+        return segment_is(p, len, names + 3, 1);
+    return segment == first + (in_namespace ? 4 : 2) && segment_is(p, len, names, 4);
+}
+
 /* /api/VERSION/watch/..., /apis/GROUP/VERSION/watch/...: watches of the API's early days, which it
  * still serves. */
-static bool is_watch(const char *target, unsigned segment, const char *p, size_t len)
+static bool is_watch(unsigned first, unsigned segment, const char *p, size_t len)
 {
-    return segment == (target[4] == 's' ? 3 : 2) && len == 5 && !memcmp(p, "watch", 5);
+    return segment == first && len == 5 && !memcmp(p, "watch", 5);
 }
 
 int kube_target_check(const char *target, struct err *err)
 {
     size_t path = strcspn(target, "?");
+    const unsigned first = !strncmp(target, "/apis", 5) ? 3 : 2; /* segment behind the version */
     const char *p = target;
+    bool in_namespace = false;
 
     if (strlen(target) > ABI_TARGET_MAX)
         return err_set(err, ERR_DENIED, 0, "target: over %u bytes", ABI_TARGET_MAX);
@@ -146,8 +164,13 @@ int kube_target_check(const char *target, struct err *err)
 
         if (segment_check(p + 1, len, err) < 0)
             return -1;
-        if (is_watch(target, segment, p + 1, len))
+        if (is_watch(first, segment, p + 1, len))
             return err_set(err, ERR_DENIED, 0, "target: watches are triggers, not calls");
+        if (segment == first)
+            in_namespace = len == 10 && !memcmp(p + 1, "namespaces", 10);
+        if (is_upgrade(first, segment, in_namespace, p + 1, len))
+            return err_set(err, ERR_DENIED, 0, "target: subresource %.*s may not be called",
+                           (int)len, p + 1);
         p += 1 + len;
     }
     return target[path] ? query_check(target + path + 1, err) : 0;

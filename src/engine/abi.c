@@ -44,6 +44,8 @@ static bool guest_bytes(struct instance *i, uint32_t ptr, uint32_t len, struct b
     out->len = len;
     if (!out->data)
         return false;
+    if (len > ABI_BODY_MAX)
+        return true; /* longer than anything that is taken: refused by its length alone */
     for (size_t at = 0; at < len; at += PAGE_BYTES)
         (void)*(const volatile uint8_t *)(out->data + at);
     if (len)

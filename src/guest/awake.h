@@ -79,7 +79,7 @@ struct awake {
     bool drop_only; /* sleep: {mode: fresh}, or never and the daemon stops */
     struct snapshot_id save_as;
     struct snapshot *saved;
-    struct slot *dropped; /* SNAPSHOT_SLOTS_MAX of them */
+    struct slot dropped[SNAPSHOT_SLOTS_MAX];
     size_t ndropped;
     uint64_t decided_ns, slept_ns;
 };

@@ -140,12 +140,31 @@ static void piece_to_worker(struct call *c, struct piece *p)
     loop_send(c->owner.loop, &p->msg);
 }
 
+/* Without a header that is itself called `status`: that name is the answer's own. */
+static size_t leave_out_status(uint8_t *lines, size_t len)
+{
+    size_t kept = 0;
+
+    for (size_t at = 0, n; at < len; at += n) {
+        const uint8_t *end = memchr(lines + at, '\n', len - at);
+
+        n = end ? (size_t)(end - (lines + at)) + 1 : len - at;
+        if (n > 7 && !memcmp(lines + at, "status:", 7))
+            continue;
+        memmove(lines + kept, lines + at, n);
+        kept += n;
+    }
+    return kept;
+}
+
 void call_head(struct call *c, int status, const char *headers, size_t len)
 {
     struct piece *p = piece_new(c, PIECE_HEAD, headers, len);
 
-    if (p)
+    if (p) {
         p->status = status;
+        p->len = leave_out_status(p->data, len);
+    }
     piece_to_worker(c, p);
 }
 
@@ -232,7 +251,12 @@ static void started(struct msg *m)
         if (strcmp(cap->scheme, c->scheme) != 0 || !cap->granted(cap->ctx, c->owner.guest))
             continue;
         c->cap = cap;
+        call_ref(c); /* it may be over before start returns */
         cap->start(cap->ctx, c, c->owner.guest);
+        free(c->body); /* sent, or copied by the capability */
+        c->body = NULL;
+        c->body_len = 0;
+        call_unref(c);
         return;
     }
     call_problem(c, 403, "denied", "capability %s: is not granted to this guest by its manifest",

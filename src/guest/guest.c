@@ -45,6 +45,15 @@ uint64_t guest_seen(const struct guest *g, uint16_t trigger)
     return g->progress[trigger].seen;
 }
 
+uint64_t guest_needs_after(const struct guest *g, uint16_t trigger, uint64_t newest, bool live)
+{
+    const struct progress *p = &g->progress[trigger];
+
+    if (!p->recorded || (live && !g->behind && p->saved == p->seen))
+        return newest;
+    return p->saved;
+}
+
 /* --- what the threads that own an awake ask --- */
 
 struct image *guest_image(const struct guest *g)
@@ -249,7 +258,6 @@ static void guest_free(struct guest *g)
         return;
     if (g->awake) {
         assert(!g->awake->inst);
-        free(g->awake->dropped);
         free(g->awake);
     }
     for (size_t i = 0; i < g->nenv; i++)
@@ -453,8 +461,14 @@ void guest_changed(struct guest *g, uint16_t trigger, const char *key, uint64_t 
     const struct clock *clock = &g->all->opts.clock;
     struct err err = {0};
 
-    if (g->behind)
+    if (g->behind && mailbox_len(g->mailbox) > MAILBOX_KEYS_MAX / 2)
         return; /* all that came since is looked up when there is room again */
+    if (g->behind) {
+        g->behind = false;
+        g->all->opts.watch->due_since(g->all->opts.watch->ctx, g, trigger,
+                                      g->progress[trigger].seen);
+        return;
+    }
     if (mailbox_put(&g->mailbox, trigger, key, seq, clock->mono_ns(clock->ctx), &err) < 0) {
         g->behind = true;
         log_line(LOG_WARN, g->id, "%s: its changes wait until there is room", err.msg);
@@ -568,6 +582,8 @@ int guests_new(struct guests **out, const struct guests_opts *opts, struct err *
     if (!all)
         return err_set(err, ERR_NOMEM, 0, "no memory for the guests");
     all->opts = *opts;
+    /* Ids of deliveries go on growing over restarts: guests remember them. */
+    all->event_ids = (uint64_t)opts->clock.wall_ms(opts->clock.ctx) << 20;
     if (db_scan(opts->db, "guest", read_record, all, err) < 0 || start_threads(all, err) < 0) {
         guests_free(all);
         return -1;

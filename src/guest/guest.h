@@ -52,6 +52,8 @@ enum guest_event {
 struct progress {
     uint64_t seen;
     uint64_t spec_hash; /* of the trigger's manifest: another one starts from 0 */
+    uint64_t saved;     /* what its newest record says was seen */
+    bool recorded;      /* there is one; else a kill makes it start afresh, all keys due */
 };
 
 /* A kind of trigger, seen from the guest: implemented under trigger/. */
@@ -173,8 +175,10 @@ void guest_sleep_now(struct guest *g);
 const char *guest_state_name(enum guest_state s);
 /* Whether mode and module allow it to sleep. */
 bool guest_sleeps(const struct guest *g);
-/* The lowest number that a trigger's guest still needs; for tombstones. */
 uint64_t guest_seen(const struct guest *g, uint16_t trigger);
+/* Changes up to this number the guest will not ask for again, even if the daemon is killed now;
+ * newest: the newest number there is, live: it has been told of all that concerns it. */
+uint64_t guest_needs_after(const struct guest *g, uint16_t trigger, uint64_t newest, bool live);
 
 /* --- machine.c --- */
 void guest_step(struct guest *g, enum guest_event ev);

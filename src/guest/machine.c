@@ -112,7 +112,6 @@ static void awake_drop(struct guest *g)
         return;
     assert(!g->awake->inst);
     event_clear(&g->awake->ev);
-    free(g->awake->dropped);
     free(g->awake);
     g->awake = NULL;
 }
@@ -287,7 +286,7 @@ static void trapped(struct guest *g)
     g->all->stats.counts.traps++;
     mailbox_failed(&g->mailbox, now);
     event_over(g);
-    if (g->spec->on_fresh_start == FRESH_ALL)
+    if (g->spec->on_fresh_start == FRESH_ALL && g->crashes == 1) /* once for a row of failures */
         guest_all_due(g);
     snapshot_forget(g); /* with a record that says so */
     awake_drop(g);
@@ -306,16 +305,16 @@ static void event_back(struct guest *g)
 
 static void no_room(struct guest *g)
 {
-    uint64_t now = now_of(g);
+    uint64_t now = now_of(g), delay = crash_delay(g);
 
     if (g->awake && g->awake->ev.key) { /* it was with a worker */
         log_line(LOG_WARN, g->id, "could not be made awake: %s; again in %llu ms",
-                 g->awake->err.msg, CRASH_BACKOFF_MIN_NS * 10 / NS_PER_MS);
+                 g->awake->err.msg, (unsigned long long)(delay / NS_PER_MS));
         guest_note_error(g, g->awake->err.msg);
         event_back(g);
     }
     awake_drop(g);
-    g->retry_ns = now + CRASH_BACKOFF_MIN_NS * 10;
+    g->retry_ns = now + delay;
     arm(g);
 }
 
@@ -349,9 +348,7 @@ static void save(struct guest *g)
 
     loop_timer_clear(g->all->opts.loop, &g->timer);
     g->sleep_now = false;
-    if (!a->dropped)
-        a->dropped = calloc(SNAPSHOT_SLOTS_MAX, sizeof(*a->dropped));
-    a->drop_only = g->spec->sleep_mode != SLEEP_AUTO || !a->dropped;
+    a->drop_only = g->spec->sleep_mode != SLEEP_AUTO;
     memcpy(a->save_as.uid, g->uid, sizeof(g->uid));
     memcpy(a->save_as.module, g->identity, sizeof(g->identity));
     a->save_as.generation = g->generation + 1;

@@ -61,7 +61,9 @@ static void put_key(void *ctx, uint16_t trigger, const char *key, uint64_t seq, 
     int64_t due = 0;
 
     if (k->n >= RECORD_EXCEPTIONS_MAX) {
-        if (seq && seq - 1 < k->seen[trigger])
+        if (!seq)
+            k->seen[trigger] = 0; /* a timer: nothing else brings its key back */
+        else if (seq - 1 < k->seen[trigger])
             k->seen[trigger] = seq - 1;
         return;
     }
@@ -101,11 +103,10 @@ static int put_snapshot(struct buf *b, const struct guest *g, struct err *err)
     return buf_append(b, snap.data, snap.len, err);
 }
 
-static int encode(struct buf *b, const struct guest *g, struct err *err)
+static int encode(struct buf *b, const struct guest *g, uint64_t *seen, struct err *err)
 {
     const struct clock *clock = &g->all->opts.clock;
     AUTO_BUF struct buf keys = {.max = DB_VALUE_MAX};
-    uint64_t seen[GUEST_TRIGGERS_MAX];
     struct keys k = {.out = &keys,
                      .g = g,
                      .now_ns = clock->mono_ns(clock->ctx),
@@ -157,11 +158,12 @@ static void committed(void *ctx, const struct err *err)
 void guest_record_put(struct guest *g, const struct slot *dropped, size_t ndropped)
 {
     AUTO_BUF struct buf value = {.max = DB_VALUE_MAX};
+    uint64_t seen[GUEST_TRIGGERS_MAX];
     struct release *r = malloc(sizeof(*r) + ndropped * sizeof(*dropped));
     struct db_batch *batch = NULL;
     struct err err = {0};
 
-    if (!r || encode(&value, g, &err) < 0 || db_batch_new(&batch, &err) < 0 ||
+    if (!r || encode(&value, g, seen, &err) < 0 || db_batch_new(&batch, &err) < 0 ||
         db_batch_put(batch, "guest", g->id, strlen(g->id), value.data, value.len, &err) < 0) {
         log_line(LOG_ERROR, g->id, "its record could not be written: %s",
                  err.code ? err.msg : "no memory");
@@ -173,6 +175,10 @@ void guest_record_put(struct guest *g, const struct slot *dropped, size_t ndropp
     if (ndropped)
         memcpy(r->slots, dropped, ndropped * sizeof(*dropped));
     db_submit(g->all->opts.db, batch, committed, r);
+    for (size_t t = 0; t < g->spec->nwatches; t++) {
+        g->progress[t].saved = seen[t];
+        g->progress[t].recorded = true;
+    }
 }
 
 /* --- reading --- */
@@ -245,13 +251,18 @@ static int read_head(struct reader *r, const uint8_t *data, size_t len, struct h
     return 0;
 }
 
-static void read_progress(struct reader *r, struct guest *g, uint16_t triggers, bool use)
+/* Fills same[]: the record's trigger is the manifest's. */
+static void read_progress(struct reader *r, struct guest *g, uint16_t triggers, bool use,
+                          bool same[GUEST_TRIGGERS_MAX])
 {
     for (uint16_t t = 0; t < triggers; t++) {
         uint64_t hash = take_u64(r), seen = take_u64(r);
 
-        if (use && t < g->spec->nwatches && g->progress[t].spec_hash == hash)
-            g->progress[t].seen = seen;
+        if (!use || t >= g->spec->nwatches || g->progress[t].spec_hash != hash)
+            continue;
+        same[t] = true;
+        g->progress[t].seen = g->progress[t].saved = seen;
+        g->progress[t].recorded = true;
     }
 }
 
@@ -264,7 +275,9 @@ static uint64_t due_of(const struct guest *g, int64_t due_wall_ms)
     return due_wall_ms > now ? mono + (uint64_t)(due_wall_ms - now) * NS_PER_MS : mono;
 }
 
-static int read_keys(struct reader *r, struct guest *g, bool use, struct err *err)
+/* Keys of a trigger that is another one now are not its keys. */
+static int read_keys(struct reader *r, struct guest *g, const bool same[GUEST_TRIGGERS_MAX],
+                     struct err *err)
 {
     uint32_t n = take_u32(r);
 
@@ -278,7 +291,7 @@ static int read_keys(struct reader *r, struct guest *g, bool use, struct err *er
         len = take_u16(r);
         take(r, key, len);
         key[len] = 0;
-        if (!r->bad && use && trigger < g->spec->nwatches &&
+        if (!r->bad && trigger < g->spec->nwatches && same[trigger] &&
             mailbox_put_at(&g->mailbox, trigger, key, seq, due_of(g, due), failures, err) < 0)
             return -1;
     }
@@ -370,16 +383,18 @@ static int apply(struct guest *g, const uint8_t *data, size_t len, bool claimed,
     struct snapshot *s = NULL;
     struct reader r = {0};
     struct head h = {0};
-    bool same;
+    bool same, same_trigger[GUEST_TRIGGERS_MAX] = {false};
 
     if (read_head(&r, data, len, &h, err) < 0)
         return -1;
-    same = !memcmp(h.identity, g->identity, sizeof(g->identity));
+    /* A guest that never sleeps has no memory to go with what it had handled. */
+    same =
+        !memcmp(h.identity, g->identity, sizeof(g->identity)) && g->spec->sleep_mode != SLEEP_NEVER;
     memcpy(g->uid, h.uid, sizeof(g->uid));
     g->generation = h.generation;
     g->crashes = same ? h.crashes : 0;
-    read_progress(&r, g, h.triggers, same);
-    if (read_keys(&r, g, same, err) < 0 || read_snapshot(&r, &s, err) < 0)
+    read_progress(&r, g, h.triggers, same, same_trigger);
+    if (read_keys(&r, g, same_trigger, err) < 0 || read_snapshot(&r, &s, err) < 0)
         return -1;
     if (!same)
         log_line(LOG_INFO, g->id, "its module or environment changed: fresh start, all keys due");
@@ -401,8 +416,10 @@ int guest_record_apply(struct guest *g, const uint8_t *data, size_t len, bool cl
     generation = g->generation;
     mailbox_free(g->mailbox);
     g->mailbox = NULL;
-    for (size_t t = 0; t < g->spec->nwatches; t++)
-        g->progress[t].seen = 0;
+    for (size_t t = 0; t < g->spec->nwatches; t++) {
+        g->progress[t].seen = g->progress[t].saved = 0;
+        g->progress[t].recorded = false;
+    }
     g->generation = generation + 1;
     g->crashes = 0;
     return -1;

@@ -164,9 +164,11 @@ static int32_t session_call(void *ctx, const struct host_call *in)
     guest_call_owner(a, &owner);
     owner.ready = something_came;
     owner.ctx = a;
+    over_limit = under_way(a) >= guest_calls_max(a->guest);
+    if (over_limit)
+        req.body.len = 0; /* nobody will send it */
     if (call_new(&c, &req, &owner, NULL) < 0)
         return E_NOMEM;
-    over_limit = under_way(a) >= guest_calls_max(a->guest);
     rc = handle_add(a, c, &req);
     if (rc < 0) {
         call_close(c);

@@ -248,10 +248,10 @@ static void event_came(struct msg *m)
     a->populated = a->fresh = false;
     if (!a->picked_ns) /* not when it comes back from an I/O thread */
         a->picked_ns = clock_now_ns();
-    a->deadline.fire = time_passed;
+    a->deadline.fire = time_passed; /* from here on: what an I/O thread took is not the guest's */
     session_begin(a);
-    if (loop_timer_set(self->loop, &a->deadline, a->picked_ns + guest_time_max(a->guest), &a->err) <
-        0) {
+    if (loop_timer_set(self->loop, &a->deadline, clock_now_ns() + guest_time_max(a->guest),
+                       &a->err) < 0) {
         give_back(a, a->inst ? OUT_TRAPPED : OUT_NO_ROOM);
         return;
     }

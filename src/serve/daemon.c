@@ -589,6 +589,7 @@ int daemon_run(const struct daemon_opts *opts, struct err *err)
     log_info("roost " ROOST_VERSION ": %zu guests, %zu workers, state in %s",
              guests_stats(d.guests)->guests, d.opts.workers, d.opts.state_dir);
     loop_run(d.loop);
+    loop_turn(d.loop, false); /* what was posted for its end */
     loop_timer_clear(d.loop, &d.trim);
     loop_timer_clear(d.loop, &d.kube_retry);
     daemon_free(&d);

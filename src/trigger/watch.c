@@ -45,7 +45,7 @@ struct source {
     struct discovery *discovery;
     struct kube_resource resource;
     struct reflector *reflector;
-    struct timer retry;
+    struct timer retry, relist;
     uint32_t tries;
     char trouble[ERR_MSG_MAX];
     uint64_t since_forget;
@@ -138,11 +138,14 @@ static bool concerns(const struct sub *sub, const char *key)
 
 static void forget_tombstones(struct source *s)
 {
-    uint64_t least = table_seq(s->table);
+    uint64_t newest = table_seq(s->table), least = newest;
 
-    for (const struct sub *sub = s->subs; sub; sub = sub->next)
-        if (guest_seen(sub->guest, sub->trigger) < least)
-            least = guest_seen(sub->guest, sub->trigger);
+    for (const struct sub *sub = s->subs; sub; sub = sub->next) {
+        uint64_t need = guest_needs_after(sub->guest, sub->trigger, newest, sub->live);
+
+        if (need < least)
+            least = need;
+    }
     table_forget_tombstones(s->table, least);
     s->since_forget = 0;
 }
@@ -238,7 +241,8 @@ static int fill(void *ctx, const struct guest *g, uint16_t trigger, const char *
     ev->source = collection(&sub->source->resource, key);
     if (!ev->source)
         return err_set(err, ERR_NOMEM, 0, "no memory for an event");
-    e = table_find(sub->source->table, key);
+    /* A key may be older than the manifest: what it is not admitted to it does not see. */
+    e = concerns(sub, key) ? table_find(sub->source->table, key) : NULL;
     obj = e && !table_entry_deleted(e) ? table_entry_object(e) : NULL;
     if (!obj)
         return 0;
@@ -261,10 +265,26 @@ static void relist_begin(void *ctx, bool anew)
     table_relist_begin(s->table, anew);
 }
 
+static void relist_now(struct timer *t)
+{
+    struct source *s = container_of(t, struct source, relist);
+    struct err err = {0};
+
+    reflector_stop(s->reflector);
+    if (reflector_start(s->reflector, &err) < 0)
+        log_error("watch of %s: %s", s->kind, err.msg);
+}
+
+/* The table could not take a change, and the reflector is past it: only a relist brings it back. */
 static void table_trouble(struct source *s, enum table_change change, const struct err *err)
 {
     if (change != TABLE_FAILED)
         return;
+    s->relist.fire = relist_now;
+    if (!s->relist.at &&
+        loop_timer_set(s->watch->opts.loop, &s->relist,
+                       loop_now_ns(s->watch->opts.loop) + WATCH_RETRY_MAX_MS * NS_PER_MS, NULL) < 0)
+        log_error("watch of %s: no memory for a timer", s->kind);
     log_error("watch of %s: %s", s->kind, err->msg);
     snprintf(s->trouble, sizeof(s->trouble), "%s", err->msg);
 }
@@ -535,6 +555,7 @@ static void source_free(struct source *s)
     reflector_free(s->reflector);
     discovery_cancel(s->discovery);
     loop_timer_clear(s->watch->opts.loop, &s->retry);
+    loop_timer_clear(s->watch->opts.loop, &s->relist);
     for (struct sub *sub = s->subs, *next; sub; sub = next) {
         next = sub->next;
         review_cancel(sub->review);
@@ -685,6 +706,7 @@ void watch_stop(struct watch *w)
         discovery_cancel(s->discovery);
         s->discovery = NULL;
         loop_timer_clear(w->opts.loop, &s->retry);
+        loop_timer_clear(w->opts.loop, &s->relist);
         for (struct sub *sub = s->subs; sub; sub = sub->next) {
             review_cancel(sub->review);
             sub->review = NULL;

@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/limits.h"
 
+#include <ctype.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -132,7 +133,8 @@ static void test_escapes(void **state)
 
     (void)state;
     for (unsigned v = 0; v < 256; v++) {
-        bool bad = v < 0x20 || v == 0x7f || v == '/' || v == '\\' || v == '.' || v == '%';
+        bool bad = v < 0x20 || v == 0x7f || v == '/' || v == '\\' || v == '%' || v == '-' ||
+                   v == '_' || v == '~' || v == '.' || (v < 0x80 && isalnum((int)v));
 
         snprintf(text, sizeof(text), "%%%02x", v);
         snprintf(target, sizeof(target), "/api/v1/x%%%02xy", v);
@@ -180,6 +182,12 @@ static void test_no_upgrades(void **state)
     refused("/api/v1/namespaces/n/services/s/proxy", "proxy");
     refused("/api/v1/namespaces/n/services/s/proxy/inside/it", "proxy");
     refused("/api/v1/proxy/nodes/n", "proxy");
+    refused("/api/v1/namespaces/n/services/s/%70roxy/", "%70");
+    refused("/api/v1/%77atch/pods", "%77");
+    refused("/api/v1/nodes/n/proxy", "proxy");
+    refused("/apis/g/v1/namespaces/n/things/t/proxy", "proxy");
+    passes("/api/v1/namespaces/proxy/pods/exec"); /* names, not subresources */
+    passes("/apis/g/v1/namespaces/exec/proxy/attach");
     passes("/api/v1/namespaces/n/pods/exec-1");
 }
 
