@@ -157,11 +157,11 @@ static void check_life(struct kill *k)
         long long fresh = json_integer_value(json_object_get(guest, "freshStarts"));
         long long wakes = json_integer_value(json_object_get(guest, "wakes"));
         long long traps = json_integer_value(json_object_get(guest, "traps"));
-        unsigned i = LEDGERS;
+        bool ledger = strncmp(namespace, "ledger-", 7) == 0;
 
         CHECK(&k->e, fresh == 0 && traps == 0, "%s: %lld fresh starts, %lld traps: %s", namespace,
               fresh, traps, json_string_value(json_object_get(guest, "lastError")));
-        if (sscanf(namespace, "ledger-%u", &i) == 1 && !busy(i))
+        if (ledger && !busy((unsigned)strtoul(namespace + 7, NULL, 10)))
             CHECK(&k->e, wakes == 0, "%s: woken %lld times", namespace, wakes);
     }
     json_decref(doc);

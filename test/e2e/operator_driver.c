@@ -371,16 +371,16 @@ static bool run_controlplane(const char *verb)
 
 static bool kill_controlplane(void)
 {
-    char path[512];
-    long pid = 0;
+    char path[512], line[32] = "";
+    long pid;
     FILE *f;
 
     snprintf(path, sizeof(path), "%s/pid", getenv("CONTROLPLANE_DIR"));
     f = fopen(path, "re");
-    if (!f || fscanf(f, "%ld", &pid) != 1)
-        pid = 0;
-    if (f)
-        fclose(f);
+    if (!f)
+        return false;
+    pid = fgets(line, sizeof(line), f) ? strtol(line, NULL, 10) : 0;
+    fclose(f);
     return pid > 1 && kill((pid_t)pid, SIGKILL) == 0;
 }
 
