@@ -76,7 +76,7 @@ static json_t *request(struct e2e *e, const char *method, const char *path, cons
     return doc ? doc : json_null();
 }
 
-static char *text_of(const char *fmt, va_list ap)
+__attribute__((format(printf, 1, 0))) static char *text_of(const char *fmt, va_list ap)
 {
     char *text;
 
