@@ -123,9 +123,9 @@ static void check_bystander(struct e2e *e)
 
 static void set_up(struct e2e *e)
 {
-    static const char *const namespaces[] = {"op-idle", "op-a", "op-b", "op-c",
-                                             "op-d",    "op-e", "op-f", "op-g"};
-    char ring[1024];
+    static const char *const namespaces[] = {"op-idle", "op-a", "op-b", "op-c", "op-d",
+                                             "op-e",    "op-f", "op-g", "op-h"};
+    char ring[1024], echo[1024];
 
     e2e_case(e, "operator_setup");
     for (size_t i = 0; i < sizeof(namespaces) / sizeof(namespaces[0]); i++) {
@@ -135,6 +135,7 @@ static void set_up(struct e2e *e)
     }
     CHECK(e, e2e_grant(e, "op-c", "op-b"), "%s", e->err.msg);
     build_path(ring, sizeof(ring), "guests/ring.wasm");
+    build_path(echo, sizeof(echo), "guests/echo_abi.wasm");
     CHECK(e,
           e2e_ledger(e, "op-idle", "l", "op-idle", "") && e2e_ledger(e, "op-a", "l", "op-a", "") &&
               e2e_ledger(e, "op-b", "l", "op-b, op-c", "") &&
@@ -150,7 +151,18 @@ static void set_up(struct e2e *e)
                        "  - watch: {apiVersion: amurant.io/v1, kind: TestResource, namespaces: "
                        "[op-f]}\n"
                        "  capabilities: {kube: {serviceAccount: ledger}}\n",
-                       ring),
+                       ring) &&
+              e2e_file(e, "op-h.yaml",
+                       "apiVersion: roost.dev/v1alpha1\n"
+                       "kind: Guest\n"
+                       "metadata: {name: echo, namespace: op-h}\n"
+                       "spec:\n"
+                       "  module: file:%s\n"
+                       "  triggers:\n"
+                       "  - watch: {apiVersion: amurant.io/v1, kind: TestResource, namespaces: "
+                       "[op-h]}\n"
+                       "  capabilities: {kube: {serviceAccount: ledger}}\n",
+                       echo),
           "manifests");
     CHECK(e, e2e_touch(e, "op-idle", "a", 1, NULL), "%s", e->err.msg);
     e2e_start(e, true);
@@ -266,6 +278,27 @@ static void impersonation(struct e2e *e)
           "%s", e->err.msg);
     CHECK(e, e2e_wait(e, copy_is_there, name), "no copy: %s", e->err.msg);
     CHECK(e, e2e_guest_number(e, "op-f/ring", "freshStarts") == 1, "fresh starts");
+    e2e_done(e);
+}
+
+static bool has_tried(struct e2e *e, void *ctx)
+{
+    (void)ctx;
+    return e2e_guest_number(e, "op-h/echo", "events") > 0;
+}
+
+/* test/guests/echo_abi.c: answers of a real server, and what is refused before it gets there. */
+static void calls(struct e2e *e)
+{
+    char why[512];
+
+    e2e_case(e, "operator_calls_are_what_the_abi_says");
+    CHECK(e, e2e_touch(e, "op-h", "a", 1, NULL), "%s", e->err.msg);
+    CHECK(e, e2e_wait(e, has_tried, NULL), "no event");
+    comes_to(e, "op-h/echo", "Asleep");
+    e2e_guest_text(e, "op-h/echo", "lastError", why, sizeof(why));
+    CHECK(e, !why[0], "%s", why);
+    CHECK(e, e2e_guest_number(e, "op-h/echo", "failures") == 0, "failures");
     e2e_done(e);
 }
 
@@ -535,8 +568,9 @@ int main(int argc, char **argv)
 {
     static struct e2e e;
     static void (*const cases[])(struct e2e * e) = {
-        set_up,       events,          deletion, two_namespaces, denied,        impersonation,
-        command_line, state_directory, restart,  server_restart, bad_manifests, late_kind};
+        set_up,         events,        deletion,     two_namespaces,  denied,
+        impersonation,  calls,         command_line, state_directory, restart,
+        server_restart, bad_manifests, late_kind};
 
     if (argc != 3 || strcmp(argv[1], "--controlplane") != 0 || !getenv("CONTROLPLANE_DIR")) {
         fprintf(stderr, "Usage: operator_driver --controlplane SCRIPT; $KUBECONFIG, "
