@@ -13,6 +13,7 @@ static bool no_oracle(const json_error_t *e)
     switch (json_error_code(e)) {
     case json_error_numeric_overflow:
     case json_error_null_character:
+    case json_error_null_byte_in_key:
     case json_error_stack_overflow:
     case json_error_out_of_memory:
         return true;
