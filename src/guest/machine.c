@@ -69,6 +69,13 @@ static uint64_t earlier(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
+static void timer_at(struct guest *g, uint64_t due)
+{
+    g->timer.fire = timer_fired;
+    if (loop_timer_set(g->all->opts.loop, &g->timer, due, NULL) < 0)
+        log_line(LOG_ERROR, g->id, "no memory for its timer: it sleeps until its next event");
+}
+
 static void arm(struct guest *g)
 {
     uint64_t due = g->hold ? 0 : mailbox_next_due(g->mailbox);
@@ -79,13 +86,10 @@ static void arm(struct guest *g)
         due = earlier(due, g->idle_since_ns + g->spec->sleep_after_ns + g->save_delay_ns);
     else if (g->state != G_COLD && g->state != G_ASLEEP && g->state != G_IDLE)
         due = 0;
-    if (due == 0) {
+    if (due == 0)
         loop_timer_clear(g->all->opts.loop, &g->timer);
-        return;
-    }
-    g->timer.fire = timer_fired;
-    if (loop_timer_set(g->all->opts.loop, &g->timer, due, NULL) < 0)
-        log_line(LOG_ERROR, g->id, "no memory for its timer: it sleeps until its next event");
+    else
+        timer_at(g, due);
 }
 
 /* --- actions --- */
@@ -321,9 +325,12 @@ static void no_room(struct guest *g)
 /* The same while it was awake: it stays so, with what it has in memory. */
 static void no_room_awake(struct guest *g)
 {
-    log_line(LOG_WARN, g->id, "no memory for its next event; again soon");
-    g->idle_since_ns = now_of(g);
-    arm(g);
+    uint64_t now = now_of(g), delay = crash_delay(g);
+
+    log_line(LOG_WARN, g->id, "no memory for its next event; again in %llu ms",
+             (unsigned long long)(delay / NS_PER_MS));
+    g->idle_since_ns = now;
+    timer_at(g, now + delay); /* not when the key is due: it is */
 }
 
 /* A damaged or missing snapshot: nothing that it had handled can be relied on. */

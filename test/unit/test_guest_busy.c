@@ -372,6 +372,71 @@ static void test_trap_makes_all_keys_due_where_asked_for(void **state)
     ledgers_close(l);
 }
 
+/* --- no memory --- */
+
+static unsigned refusals;
+static int (*real_fill)(void *ctx, const struct guest *g, uint16_t trigger, const char *key,
+                        struct event *ev, struct err *err);
+
+static int fill_or_not(void *ctx, const struct guest *g, uint16_t trigger, const char *key,
+                       struct event *ev, struct err *err)
+{
+    if (refusals == 0)
+        return real_fill(ctx, g, trigger, key, ev, err);
+    refusals--;
+    return err_set(err, ERR_NOMEM, 0, "no memory");
+}
+
+static void lies_awake(struct guest_spec *spec)
+{
+    spec->sleep_after_ns = 3600 * NS_PER_S;
+}
+
+static bool has_events(struct rig *r, void *ctx)
+{
+    const struct guest *g = ctx;
+
+    (void)r;
+    return g->counts.events == 2;
+}
+
+/* There is no memory for its next event, four times: it waits for longer each time, loses nothing,
+ * and does not keep the loop busy meanwhile. */
+static void no_memory(struct ledgers *l, void (*tweak)(struct guest_spec *spec))
+{
+    struct guest *g;
+    uint64_t began;
+
+    ledgers_open(l, 1, true);
+    g = ledgers_add(l, 1, 64, tweak);
+    ledgers_change(l, g, 0);
+    while (g->counts.events == 0 || g->state == G_RUNNING || g->state == G_SAVING)
+        assert_true(rig_run(&l->rig, ledgers_any_event, NULL, SETTLE_S));
+    real_fill = l->rig.trigger.fill;
+    l->rig.trigger.fill = fill_or_not;
+    refusals = 4;
+    began = clock_now_ns();
+    ledgers_change(l, g, 0);
+    assert_true(rig_run(&l->rig, has_events, g, SETTLE_S));
+    assert_int_equal(refusals, 0);
+    assert_true(clock_now_ns() - began >= (1 + 2 + 4 + 8) * CRASH_BACKOFF_MIN_NS);
+    assert_int_equal(g->counts.fresh_starts, 1);
+    assert_int_equal(g->crashes, 0);
+    ledgers_check_whole(l, g);
+    ledgers_check_handled(l);
+    ledgers_close(l);
+}
+
+static void test_no_memory_for_an_event_of_a_sleeping_guest(void **state)
+{
+    no_memory(*state, NULL);
+}
+
+static void test_no_memory_for_an_event_of_a_guest_that_is_awake(void **state)
+{
+    no_memory(*state, lies_awake);
+}
+
 /* --- those that start afresh by choice --- */
 
 static void by_choice(struct guest_spec *spec)
@@ -413,6 +478,8 @@ int main(void)
         TEST(test_failures_back_off_by_key),
         TEST(test_trap_fails_its_key_only),
         TEST(test_trap_makes_all_keys_due_where_asked_for),
+        TEST(test_no_memory_for_an_event_of_a_sleeping_guest),
+        TEST(test_no_memory_for_an_event_of_a_guest_that_is_awake),
         TEST(test_fresh_by_choice_is_not_due_again),
     };
 
