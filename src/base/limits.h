@@ -232,11 +232,13 @@ _Static_assert(KUBE_PING_AFTER_MS + KUBE_PING_TIMEOUT_MS < 45000,
                "a dead peer is noticed within 45 s");
 
 /* --- WASI (engine/wasi): what one call of a guest may ask for --- */
-#define WASI_LINE_MAX          LOG_LINE_MAX /* of stdout and stderr; longer ones come in pieces */
-#define WASI_WRITE_BYTES_MAX   (64u * KIB)  /* taken by one fd_write */
-#define WASI_RANDOM_BYTES_MAX  (1u * MIB)   /* more is EINVAL */
-#define WASI_IOVS_MAX          1024u        /* more is EINVAL */
-#define WASI_SUBSCRIPTIONS_MAX 1024u        /* more is EINVAL */
+#define WASI_LINE_MAX          ABI_LOG_MAX /* of stdout and stderr; longer ones come in pieces */
+#define WASI_WRITE_BYTES_MAX   (64u * KIB) /* taken by one fd_write */
+#define WASI_WRITE_LINES_MAX   64u        /* likewise: what one host call may cost its neighbours */
+#define WASI_RANDOM_BYTES_MAX  (1u * MIB) /* more is EINVAL */
+#define WASI_IOVS_MAX          1024u      /* more is EINVAL */
+#define WASI_SUBSCRIPTIONS_MAX 1024u      /* more is EINVAL */
+_Static_assert(ABI_LOG_MAX * 6 + 1024 < 4 * LOG_LINE_MAX, "a guest's line fits, all of it escaped");
 
 /* --- a guest's mailbox: client-go's default rate limiters --- */
 #define MAILBOX_KEYS_MAX       1000000u

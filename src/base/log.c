@@ -29,37 +29,49 @@ enum log_level log_level_get(void)
     return config.level;
 }
 
-/* Appends text with JSON escapes; returns the new length. What does not fit is cut at a whole
- * character or escape; what is no UTF-8 becomes the replacement character, since JSON has no bytes.
- */
-static size_t put_escaped(char *out, size_t len, size_t cap, const char *text)
-{
-    for (size_t n; *text && len + 7 < cap; text += n ? n : 1) {
-        unsigned char c = (unsigned char)*text;
+/* The longest that one byte of text becomes: \u0000. */
+#define ESCAPE_MAX 6u
 
-        n = text_char(text);
-        if (c == '"' || c == '\\') {
-            out[len++] = '\\';
-            out[len++] = *text;
-        } else if (n == 0) {
-            len += (size_t)snprintf(out + len, cap - len, "\\u%04x", c < 0x80 ? c : 0xfffdu);
-        } else {
-            memcpy(out + len, text, n);
-            len += n;
-        }
-    }
-    return len;
+/* text_char at a place that no NUL need follow. */
+static size_t char_at(const char *p, const char *end)
+{
+    char padded[5] = {0};
+
+    if (end - p >= 4)
+        return text_char(p);
+    memcpy(padded, p, (size_t)(end - p));
+    return text_char(padded);
 }
 
-/* A guest's text must not be able to forge lines or drive the terminal. */
-static size_t put_plain(char *out, size_t len, size_t cap, const char *text)
+/* One character that stands for no character of the line's: a control byte, or no UTF-8. JSON has
+ * no bytes, so what is no UTF-8 becomes the replacement character there. */
+static size_t put_escape(char *out, unsigned char c)
 {
-    for (size_t n; *text && len + 5 < cap; text += n ? n : 1) {
-        n = text_char(text);
-        if (n == 0)
-            out[len++] = (unsigned char)*text < 0x80 ? ' ' : '?';
-        memcpy(out + len, text, n);
-        len += n;
+    static const char short_of[] = {['\t'] = 't', ['\n'] = 'n', ['\r'] = 'r'};
+
+    if (c < sizeof(short_of) && short_of[c])
+        return (size_t)snprintf(out, ESCAPE_MAX + 1, "\\%c", short_of[c]);
+    if (config.json)
+        return (size_t)snprintf(out, ESCAPE_MAX + 1, "\\u%04x", c < 0x80 ? c : 0xfffdu);
+    return (size_t)snprintf(out, ESCAPE_MAX + 1, "\\x%02x", c);
+}
+
+/* Appends text, of any bytes, so that it cannot forge lines, break JSON or drive a terminal;
+ * returns the new length. What does not fit is cut at a whole character or escape. */
+static size_t put_text(char *out, size_t len, size_t cap, const char *text, size_t n)
+{
+    const char *end = text + n;
+
+    for (size_t took; text < end && len + ESCAPE_MAX < cap; text += took ? took : 1) {
+        took = char_at(text, end);
+        if (took == 0) {
+            len += put_escape(out + len, (unsigned char)*text);
+            continue;
+        }
+        if (config.json && (*text == '"' || *text == '\\'))
+            out[len++] = '\\';
+        memcpy(out + len, text, took);
+        len += took;
     }
     return len;
 }
@@ -77,48 +89,49 @@ static size_t put_time(char *out, size_t cap)
 }
 
 static size_t render(char *out, size_t cap, enum log_level level, const char *guest,
-                     const char *text)
+                     const char *text, size_t len)
 {
+    size_t n = 0;
     char now[40];
-    size_t n;
 
     put_time(now, sizeof(now));
-    if (!config.json) {
-        n = (size_t)snprintf(out, cap, "%s %-5s ", now, names[level]);
-        if (guest) {
-            n = put_plain(out, n, cap, guest);
-            n = put_plain(out, n, cap, ": ");
-        }
-        n = put_plain(out, n, cap, text);
-    } else {
-        n = (size_t)snprintf(out, cap, "{\"time\":\"%s\",\"level\":\"%s\"", now, names[level]);
-        if (guest) {
-            n += (size_t)snprintf(out + n, cap - n, ",\"guest\":\"");
-            n = put_escaped(out, n, cap - 16, guest);
-            out[n++] = '"';
-        }
-        n += (size_t)snprintf(out + n, cap - n, ",\"message\":\"");
-        n = put_escaped(out, n, cap - 4, text);
-        out[n++] = '"';
-        out[n++] = '}';
+    n = (size_t)snprintf(out, cap, config.json ? "{\"time\":\"%s\",\"level\":\"%s\"" : "%s %-5s ",
+                         now, names[level]);
+    if (guest) {
+        n += (size_t)snprintf(out + n, cap - n, "%s", config.json ? ",\"guest\":\"" : "");
+        n = put_text(out, n, cap - 32, guest, strlen(guest));
+        n += (size_t)snprintf(out + n, cap - n, "%s", config.json ? "\"" : ": ");
     }
-    out[n++] = '\n';
+    n += (size_t)snprintf(out + n, cap - n, "%s", config.json ? ",\"message\":\"" : "");
+    n = put_text(out, n, cap - 4, text, len);
+    n += (size_t)snprintf(out + n, cap - n, "%s\n", config.json ? "\"}" : "");
     return n;
+}
+
+void log_text(enum log_level level, const char *guest, const char *text, size_t len)
+{
+    char line[4 * LOG_LINE_MAX];
+    int saved = errno; /* may be what the caller looks at next */
+    ssize_t unused;
+
+    if (level < config.level)
+        return;
+    unused = write(2, line, render(line, sizeof(line), level, guest, text, len));
+    (void)unused; /* nowhere to report it */
+    errno = saved;
 }
 
 void log_line(enum log_level level, const char *guest, const char *fmt, ...)
 {
-    char text[LOG_LINE_MAX], line[2 * LOG_LINE_MAX];
-    int saved = errno; /* may be what the caller looks at next */
+    char text[LOG_LINE_MAX];
+    int saved = errno;
     va_list ap;
-    ssize_t unused;
 
     if (level < config.level)
         return;
     va_start(ap, fmt);
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
-    unused = write(2, line, render(line, sizeof(line), level, guest, text));
-    (void)unused; /* nowhere to report it */
     errno = saved;
+    log_text(level, guest, text, strlen(text));
 }

@@ -7,6 +7,8 @@
 #ifndef ROOST_BASE_LOG_H
 #define ROOST_BASE_LOG_H
 
+#include <stddef.h>
+
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR };
 
 /* format: "auto", "text" or "json". Call once, before threads start. */
@@ -16,6 +18,10 @@ enum log_level log_level_get(void);
 /* guest may be NULL: the line is the daemon's own. */
 void log_line(enum log_level level, const char *guest, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* The same for len bytes of anything: control bytes, NUL among them, and what is no UTF-8 are
+ * escaped (\n, \x1b; in JSON \u001b). A guest's line (ABI_LOG_MAX) is never cut by it. */
+void log_text(enum log_level level, const char *guest, const char *text, size_t len);
 
 #define log_debug(...) log_line(LOG_DEBUG, NULL, __VA_ARGS__)
 #define log_info(...)  log_line(LOG_INFO, NULL, __VA_ARGS__)

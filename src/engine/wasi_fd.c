@@ -41,11 +41,13 @@ static void line_add(struct wasi_guest *g, int fd, const char *text, size_t len)
     line->len += len;
 }
 
-static void lines_put(struct wasi_guest *g, int fd, const char *text, size_t len)
+/* Returns how much of it was taken: all, unless *lines more were written before its end. */
+static size_t lines_put(struct wasi_guest *g, int fd, const char *text, size_t len, unsigned *lines)
 {
     struct wasi_line *line = &g->lines[fd - 1];
+    const char *begin = text;
 
-    while (len > 0) {
+    while (len > 0 && *lines > 0) {
         size_t room = WASI_LINE_MAX - line->len;
         /* One byte further than there is room for: the newline itself needs none. */
         const char *end = memchr(text, '\n', len <= room ? len : room + 1);
@@ -58,10 +60,13 @@ static void lines_put(struct wasi_guest *g, int fd, const char *text, size_t len
             if (line->len > 0 && (end || (part == room && len > part)))
                 line_end(g, fd);
         }
+        if (line->len == 0)
+            (*lines)--;
         part += end ? 1 : 0;
         text += part;
         len -= part;
     }
+    return (size_t)(text - begin);
 }
 
 void wasi_flush(struct wasi_guest *g)
@@ -96,10 +101,11 @@ static int32_t iovs_check(struct wasi_mem mem, uint32_t ptr, uint32_t n, const u
     return WASI_ESUCCESS;
 }
 
-/* Takes up to WASI_WRITE_BYTES_MAX at a time; libraries then write the rest. */
+/* Takes up to WASI_WRITE_BYTES_MAX and _LINES_MAX at a time; libraries then write the rest. */
 int32_t wasi_fd_write(struct wasi_guest *g, struct wasi_mem mem, const union wasi_arg *a)
 {
     uint32_t fd = a[0].u32, left = WASI_WRITE_BYTES_MAX;
+    unsigned lines = WASI_WRITE_LINES_MAX;
     uint8_t *written = wasi_at(mem, a[3].u32, 4);
     const uint8_t *iovs = NULL;
     int32_t rc = iovs_check(mem, a[1].u32, a[2].u32, &iovs);
@@ -108,11 +114,11 @@ int32_t wasi_fd_write(struct wasi_guest *g, struct wasi_mem mem, const union was
         return WASI_EBADF;
     if (rc || !written)
         return rc ? rc : WASI_EFAULT;
-    for (size_t i = 0; i < a[2].u32 && left > 0; i++) {
+    for (size_t i = 0; i < a[2].u32 && left > 0 && lines > 0; i++) {
         uint32_t len = get32(iovs + i * 8 + 4), part = len < left ? len : left;
+        const char *text = (const char *)mem.data + get32(iovs + i * 8);
 
-        lines_put(g, (int)fd, (const char *)mem.data + get32(iovs + i * 8), part);
-        left -= part;
+        left -= (uint32_t)lines_put(g, (int)fd, text, part, &lines);
     }
     put32(written, WASI_WRITE_BYTES_MAX - left);
     return WASI_ESUCCESS;

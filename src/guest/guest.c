@@ -167,8 +167,9 @@ static bool log_allowed(struct log_bucket *b, uint64_t now)
 
 void guest_log(struct awake *a, enum log_level level, const char *text, size_t len)
 {
+    static const char mark[] = " [cut]";
+    char cut[ABI_LOG_MAX + sizeof(mark)];
     struct guest *g = a->guest;
-    int n = (int)(len < ABI_LOG_MAX ? len : ABI_LOG_MAX);
 
     if (level < log_level_get() || !log_allowed(&g->log, clock_now_ns()))
         return;
@@ -177,7 +178,13 @@ void guest_log(struct awake *a, enum log_level level, const char *text, size_t l
                  (unsigned long long)g->log.dropped, GUEST_LOG_RATE);
         g->log.dropped = 0;
     }
-    log_line(level, g->id, "%.*s%s", n, text, len > ABI_LOG_MAX ? " [cut]" : "");
+    if (len > ABI_LOG_MAX) {
+        memcpy(cut, text, ABI_LOG_MAX);
+        memcpy(cut + ABI_LOG_MAX, mark, sizeof(mark));
+        text = cut;
+        len = sizeof(cut) - 1;
+    }
+    log_text(level, g->id, text, len);
 }
 
 /* --- making and freeing a guest --- */

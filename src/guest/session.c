@@ -26,13 +26,23 @@ enum {
     E_TIMEDOUT = -73,
 };
 
+/* The array is in the order of the handles: a `wait` may look for many of them, at each of its
+ * tries.
+ */
 static struct open_call *find(struct awake *a, int32_t h)
 {
-    if (h <= 0)
-        return NULL;
-    for (size_t i = 0; i < a->ncalls; i++)
-        if (a->calls[i].handle == h)
-            return &a->calls[i];
+    size_t lo = 0, hi = a->ncalls;
+
+    while (lo < hi) {
+        size_t mid = lo + (hi - lo) / 2;
+
+        if (a->calls[mid].handle == h)
+            return &a->calls[mid];
+        if (a->calls[mid].handle < h)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
     return NULL;
 }
 
@@ -79,37 +89,38 @@ static bool header_line_ok(const uint8_t *p, size_t len)
     return true;
 }
 
-/* 0, or the error. */
-static int32_t headers_check(struct bytes h)
+static size_t header_lines(struct bytes h)
 {
-    size_t lines = 0;
+    size_t lines = h.len && h.data[h.len - 1] != '\n';
+
+    for (size_t i = 0; i < h.len; i++)
+        lines += h.data[i] == '\n';
+    return lines;
+}
+
+static bool headers_ok(struct bytes h)
+{
     const uint8_t *p = h.data, *end = h.data + h.len;
 
     while (p < end) {
         const uint8_t *nl = memchr(p, '\n', (size_t)(end - p));
         size_t len = (size_t)((nl ? nl : end) - p);
 
-        if (++lines > ABI_HEADER_LINES_MAX)
-            return E_2BIG;
         if (!header_line_ok(p, len))
-            return E_INVAL;
+            return false;
         p += len + 1;
     }
-    return 0;
+    return true;
 }
 
 static int32_t call_check(const struct host_call *in, struct call_request *out)
 {
-    int32_t rc;
-
     if (in->method.len > ABI_METHOD_MAX || in->target.len > ABI_TARGET_MAX ||
-        in->headers.len > ABI_HEADERS_MAX || in->body.len > ABI_BODY_MAX)
+        in->headers.len > ABI_HEADERS_MAX || in->body.len > ABI_BODY_MAX ||
+        header_lines(in->headers) > ABI_HEADER_LINES_MAX)
         return E_2BIG;
-    rc = headers_check(in->headers);
-    if (rc)
-        return rc;
-    if (!method_ok(in->method) || !target_split(in->target, &out->scheme, &out->target) ||
-        in->flags > 1)
+    if (!headers_ok(in->headers) || !method_ok(in->method) ||
+        !target_split(in->target, &out->scheme, &out->target) || in->flags > 1)
         return E_INVAL;
     out->method = in->method;
     out->headers = in->headers;
@@ -185,14 +196,12 @@ static int32_t session_send(struct awake *a, int32_t h, struct bytes data, bool 
 {
     struct open_call *o = find(a, h);
 
-    if (h == 0)
-        return E_PIPE; /* a reconcile event's answer has no body */
-    if (!o)
+    if (h != 0 && !o)
         return E_BADF;
-    if (!o->more)
-        return E_PIPE;
-    if (data.len > ABI_BODY_MAX - o->sent)
+    if (data.len > ABI_BODY_MAX - (o ? o->sent : 0))
         return E_2BIG;
+    if (!o || !o->more)
+        return E_PIPE; /* a reconcile event's answer has no body */
     if (call_send(o->call, data, last, NULL) < 0)
         return E_NOMEM;
     o->sent += data.len;
@@ -212,8 +221,11 @@ static int32_t session_end_body(void *ctx, int32_t h)
 
 /* --- wait, read --- */
 
+/* All handles are looked at: a bad one behind a readable one is an error all the same. */
 static int32_t first_readable(struct awake *a, const uint8_t *handles, uint32_t n)
 {
+    int32_t first = HOST_PENDING;
+
     for (uint32_t i = 0; i < n; i++) {
         struct open_call *o;
         int32_t h;
@@ -222,10 +234,10 @@ static int32_t first_readable(struct awake *a, const uint8_t *handles, uint32_t 
         o = find(a, h);
         if (h != 0 && !o)
             return E_BADF;
-        if (h == 0 || call_readable(o->call))
-            return (int32_t)i;
+        if (first == HOST_PENDING && (h == 0 || call_readable(o->call)))
+            first = (int32_t)i;
     }
-    return HOST_PENDING;
+    return first;
 }
 
 static int32_t session_wait(void *ctx, const uint8_t *handles, uint32_t n, int32_t timeout_ms)
@@ -443,7 +455,8 @@ static int32_t session_close(void *ctx, int32_t h)
     if (!o)
         return E_BADF;
     call_close(o->call);
-    *o = a->calls[--a->ncalls];
+    a->ncalls--;
+    memmove(o, o + 1, (size_t)(a->calls + a->ncalls - o) * sizeof(*o));
     return 0;
 }
 

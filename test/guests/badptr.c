@@ -66,6 +66,32 @@ static void try_call(void)
            ROOST_EINVAL);
 }
 
+/* Where several are wrong at once, the first in docs/abi.md's order is given. */
+static void try_order(void)
+{
+    static const char get[] = "GET", target[] = "kube:/version";
+    int handles[2] = {0, 77};
+    char lines[3 * 65];
+
+    for (unsigned i = 0; i < 65; i++)
+        memcpy(lines + 3 * i, i ? "A:\n" : "??\n", 3);
+    expect("order: fault, then size",
+           roost_abi_call(big, 33, target, 13, NULL, 0, OUTSIDE, BEYOND, 0), ROOST_EFAULT);
+    expect("order: fault, then handle", roost_abi_write(77, OUTSIDE, BEYOND), ROOST_EFAULT);
+    expect("order: fault, then value", roost_abi_log(9, OUTSIDE, BEYOND), ROOST_EFAULT);
+    expect("order: handle, then size", roost_abi_set(77, big, 257, "1", 1), ROOST_EBADF);
+    expect("order: handle, then no room", roost_abi_read(77, OUTSIDE, 0), ROOST_EBADF);
+    expect("order: size, then method", roost_abi_call("?", 1, big, 8193, NULL, 0, NULL, 0, 0),
+           ROOST_E2BIG);
+    expect("order: lines, then a malformed one",
+           roost_abi_call(get, 3, target, 13, lines, sizeof(lines), NULL, 0, 0), ROOST_E2BIG);
+    expect("order: a malformed line of so many as may be",
+           roost_abi_call(get, 3, target, 13, lines, sizeof(lines) - 3, NULL, 0, 0), ROOST_EINVAL);
+    expect("order: size, then no such name", roost_abi_set(0, "nonsense", 8, big, 4097),
+           ROOST_E2BIG);
+    expect("order: a bad handle behind a readable one", roost_abi_wait(handles, 2, 0), ROOST_EBADF);
+}
+
 static void try_handles(int none)
 {
     char byte = 0;
@@ -122,5 +148,6 @@ ROOST_HANDLE
     try_handles(-1);
     try_handles(INT32_MIN);
     try_event();
+    try_order();
     return failures;
 }

@@ -220,6 +220,8 @@ static int body_limit(void)
     EXPECT(roost_abi_write(h, text, 1) == ROOST_E2BIG);
     EXPECT(roost_abi_write(h, text, 0) == 0);
     EXPECT(roost_abi_end(h) == 0);
+    EXPECT(roost_abi_write(h, text, 1) == ROOST_E2BIG); /* the size first, then the end */
+    EXPECT(roost_abi_write(h, text, 0) == ROOST_EPIPE);
     return 0;
 }
 

@@ -18,10 +18,17 @@
 #include "base/limits.h"
 #include "base/text.h"
 
-static char line[4 * LOG_LINE_MAX];
+static char line[6 * LOG_LINE_MAX];
 
-/* What log_line writes, in `line`. */
-static size_t logged(enum log_level level, const char *guest, const char *text)
+static void through_line(enum log_level level, const char *guest, const char *text, size_t len)
+{
+    (void)len;
+    log_line(level, guest, "%s", text);
+}
+
+/* What write writes, in `line`. */
+static size_t logged_by(void (*write)(enum log_level, const char *, const char *, size_t),
+                        enum log_level level, const char *guest, const char *text, size_t len)
 {
     FILE *file = tmpfile();
     int saved = dup(2);
@@ -29,7 +36,7 @@ static size_t logged(enum log_level level, const char *guest, const char *text)
 
     assert_non_null(file);
     dup2(fileno(file), 2);
-    log_line(level, guest, "%s", text);
+    write(level, guest, text, len);
     dup2(saved, 2);
     close(saved);
     n = pread(fileno(file), line, sizeof(line) - 1, 0);
@@ -37,6 +44,11 @@ static size_t logged(enum log_level level, const char *guest, const char *text)
     line[n] = 0;
     fclose(file);
     return (size_t)n;
+}
+
+static size_t logged(enum log_level level, const char *guest, const char *text)
+{
+    return logged_by(through_line, level, guest, text, strlen(text));
 }
 
 static json_t *logged_json(const char *guest, const char *text)
@@ -80,7 +92,8 @@ static void test_text_cannot_forge_lines_or_drive_a_terminal(void **state)
     logged(LOG_INFO, "g\n1",
            "a\r\nb \x1b[2J c \xc2\x9b"
            "2J d \xff\xe2\x82\xac");
-    assert_string_equal(line + 24, " info  g 1: a  b  [2J c ??2J d ?\xe2\x82\xac\n");
+    assert_string_equal(line + 24,
+                        " info  g\\n1: a\\r\\nb \\x1b[2J c \\xc2\\x9b2J d \\xff\xe2\x82\xac\n");
 }
 
 static void test_json_keeps_the_message(void **state)
@@ -123,10 +136,48 @@ static void test_any_bytes_make_one_valid_line(void **state)
         json_decref(logged_json(name, text));
         log_init(LOG_INFO, "text");
         len = logged(LOG_INFO, name, text);
-        assert_true(len <= 2 * LOG_LINE_MAX);
+        assert_true(len <= 4 * LOG_LINE_MAX);
         assert_int_equal(line[len - 1], '\n');
         line[len - 1] = 0;
         assert_true(text_is_clean(line));
+    }
+}
+
+/* Bytes that no C string can hold, and a character that is cut by their end. */
+static void test_a_guests_bytes_are_whole(void **state)
+{
+    static const char bytes[] = {'a', 0, 'b', '\n', 0x1b, 'c', (char)0xe2, (char)0x82};
+    json_t *json;
+    size_t n;
+
+    (void)state;
+    log_init(LOG_INFO, "text");
+    logged_by(log_text, LOG_INFO, "g", bytes, sizeof(bytes));
+    assert_string_equal(line + 24, " info  g: a\\x00b\\n\\x1bc\\xe2\\x82\n");
+    log_init(LOG_INFO, "json");
+    n = logged_by(log_text, LOG_INFO, "g", bytes, sizeof(bytes));
+    json = json_loadb(line, n, JSON_ALLOW_NUL, NULL);
+    assert_non_null(json);
+    assert_int_equal(json_string_length(json_object_get(json, "message")), 12);
+    json_decref(json);
+}
+
+/* All of it escaped is the longest that it can be. */
+static void test_a_guests_longest_line_is_not_cut(void **state)
+{
+    char text[ABI_LOG_MAX];
+    size_t n, escapes = 0;
+
+    (void)state;
+    memset(text, 1, sizeof(text));
+    for (int json = 0; json < 2; json++) {
+        log_init(LOG_INFO, json ? "json" : "text");
+        n = logged_by(log_text, LOG_INFO, "namespace/guest", text, sizeof(text));
+        escapes = 0;
+        for (size_t i = 0; i < n; i++)
+            escapes += line[i] == '\\';
+        assert_int_equal(escapes, ABI_LOG_MAX);
+        assert_int_equal(line[n - 1], '\n');
     }
 }
 
@@ -152,6 +203,8 @@ int main(void)
         cmocka_unit_test(test_text_cannot_forge_lines_or_drive_a_terminal),
         cmocka_unit_test(test_json_keeps_the_message),
         cmocka_unit_test(test_any_bytes_make_one_valid_line),
+        cmocka_unit_test(test_a_guests_bytes_are_whole),
+        cmocka_unit_test(test_a_guests_longest_line_is_not_cut),
         cmocka_unit_test(test_errno_is_kept_when_nothing_can_be_written),
     };
 

@@ -406,14 +406,35 @@ static void test_a_write_is_short_at_its_limit(void **state)
     struct guest *g = *state;
 
     /* The same 64 KiB twice: the guest's list may name the same memory as often as it likes. */
-    memset(g->mem.data, '\n', MEMORY);
+    memset(g->mem.data, 'x', MEMORY);
     for (uint32_t i = 0; i < 2; i++) {
-        write32(g, 16 + i * 8, 1024);
-        write32(g, 20 + i * 8, MEMORY - 1024);
+        write32(g, 16 + i * 8, 2048);
+        write32(g, 20 + i * 8, MEMORY - 2048);
     }
     assert_int_equal(call(g, "fd_write", 2, 16, 2, 40), 0);
     assert_int_equal(read32(g, 40), WASI_WRITE_BYTES_MAX);
-    assert_int_equal(g->sink.lines, WASI_WRITE_BYTES_MAX);
+    wasi_flush(&g->wasi);
+    assert_int_equal(g->sink.lines, WASI_WRITE_BYTES_MAX / WASI_LINE_MAX);
+}
+
+/* Lines cost the host more than bytes. What was not taken is not lost: the guest writes it again.
+ */
+static void test_a_write_is_short_at_its_lines(void **state)
+{
+    struct guest *g = *state;
+
+    memset(g->mem.data, '\n', MEMORY);
+    memset(g->mem.data + 2048 + WASI_WRITE_LINES_MAX - 1, 'a', 3); /* a last line of "aaa" */
+    for (uint32_t i = 0; i < 2; i++) {
+        write32(g, 16 + i * 8, 2048);
+        write32(g, 20 + i * 8, MEMORY - 2048);
+    }
+    assert_int_equal(call(g, "fd_write", 2, 16, 2, 40), 0);
+    assert_int_equal(read32(g, 40), WASI_WRITE_LINES_MAX + 3);
+    assert_int_equal(g->sink.lines, WASI_WRITE_LINES_MAX);
+    assert_string_equal(g->sink.text + g->sink.len - 8, "|2:|2:aaa|" + 2);
+    wasi_flush(&g->wasi);
+    assert_int_equal(g->sink.lines, WASI_WRITE_LINES_MAX);
 }
 
 static void test_bad_writes_write_nothing(void **state)
@@ -451,10 +472,11 @@ static void test_the_most_pieces_are_taken(void **state)
         write32(g, 1024 + i * 8, 0);
         write32(g, 1028 + i * 8, 1);
     }
-    g->mem.data[0] = '\n';
+    g->mem.data[0] = 'x';
     assert_int_equal(call(g, "fd_write", 1, 1024, WASI_IOVS_MAX, 16), 0);
     assert_int_equal(read32(g, 16), WASI_IOVS_MAX);
-    assert_int_equal(g->sink.lines, WASI_IOVS_MAX);
+    wasi_flush(&g->wasi);
+    assert_int_equal(g->sink.longest, WASI_IOVS_MAX);
 }
 
 static void test_without_a_listener_output_is_thrown_away(void **state)
@@ -793,6 +815,7 @@ int main(void)
         TEST(test_a_long_line_comes_in_pieces),
         TEST(test_cuts_do_not_change_lines),
         TEST(test_a_write_is_short_at_its_limit),
+        TEST(test_a_write_is_short_at_its_lines),
         TEST(test_bad_writes_write_nothing),
         TEST(test_the_most_pieces_are_taken),
         TEST(test_without_a_listener_output_is_thrown_away),
