@@ -129,8 +129,9 @@ int snapshot_decode(struct snapshot **out, const uint8_t *data, size_t len, stru
     ERR_CHECK;
 
 /* engine/pagemap.c: the pages of [memory, memory + pages) that were copied on write (anonymous and
- * not the zero page), by PAGEMAP_SCAN. Runs in page order, in an array that the caller frees;
- * offset is 0. ERR_UNSUPPORTED: the kernel has no PAGEMAP_SCAN (before 6.7). */
+ * not the zero page), by PAGEMAP_SCAN; on kernels before 6.7 by /proc/self/pagemap, which counts
+ * the zero page as well. Runs in page order, in an array that the caller frees; offset is 0.
+ * ERR_UNSUPPORTED: there is no /proc/self/pagemap. */
 int pagemap_changed(struct run **out, size_t *nout, const uint8_t *memory, uint32_t pages,
                     struct err *err) ERR_CHECK;
 

@@ -32,6 +32,11 @@ int plan_make(struct plan *p, const struct run *changed, size_t nchanged,
               const struct snapshot *base, uint32_t memory_pages, struct err *err) ERR_CHECK;
 void plan_free(struct plan *p);
 
+/* --- pagemap.c --- */
+
+/* For tests: as on a kernel without PAGEMAP_SCAN. */
+void pagemap_without_scan(bool without);
+
 /* --- snapshot_slot.c: the header page of a slot --- */
 
 struct slot_header {

@@ -1,5 +1,5 @@
-/* engine/pagemap: exactly the pages that were written. */
-#include "engine/snapshot.h"
+/* engine/pagemap: exactly the pages that were written; each test by PAGEMAP_SCAN and without it. */
+#include "engine/snapshot_internal.h"
 #include "support/tmp_dir.h"
 
 #include <fcntl.h>
@@ -52,6 +52,25 @@ static void test_untouched_memory_has_none(void **state)
     unmap(m, 100);
 }
 
+static bool without_scan;
+
+static int by_scan(void **state)
+{
+    (void)state;
+    without_scan = false;
+    pagemap_without_scan(false);
+    return 0;
+}
+
+static int by_words(void **state)
+{
+    (void)state;
+    without_scan = true;
+    pagemap_without_scan(true);
+    return 0;
+}
+
+/* The zero page: without the scan it counts, which is too much and never wrong. */
 static void test_read_pages_do_not_count(void **state)
 {
     uint8_t *m = map(100, -1);
@@ -60,7 +79,7 @@ static void test_read_pages_do_not_count(void **state)
     (void)state;
     for (size_t i = 0; i < 100; i++)
         sum = (uint8_t)(sum + m[i * PAGE_BYTES]); /* the zero page */
-    expect(m, 100, NULL, 0);
+    expect(m, 100, (struct run[]){{.page = 0, .count = 100}}, without_scan ? 1 : 0);
     unmap(m, 100);
 }
 
@@ -121,12 +140,17 @@ static void test_runs_past_one_call_of_the_kernel(void **state)
 
 int main(void)
 {
+#define TEST(f)                                                                                    \
+    cmocka_unit_test_setup(f, by_scan),                                                            \
+    {                                                                                              \
+#f "_without_scan", f, by_words, NULL, NULL                                                \
+    }
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_untouched_memory_has_none),
-        cmocka_unit_test(test_read_pages_do_not_count),
-        cmocka_unit_test(test_written_pages_are_joined_to_runs),
-        cmocka_unit_test(test_pages_of_a_private_file_count_once_written),
-        cmocka_unit_test(test_runs_past_one_call_of_the_kernel),
+        TEST(test_untouched_memory_has_none),
+        TEST(test_read_pages_do_not_count),
+        TEST(test_written_pages_are_joined_to_runs),
+        TEST(test_pages_of_a_private_file_count_once_written),
+        TEST(test_runs_past_one_call_of_the_kernel),
     };
 
     return cmocka_run_group_tests_name("pagemap", tests, NULL, NULL);
