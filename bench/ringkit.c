@@ -587,6 +587,11 @@ double child_cgroup_mib(const struct child *c, bool rss_only)
     return v >= 0 ? v : cgroup_value(c, "memory.current", NULL);
 }
 
+double child_cgroup_stat_mib(const struct child *c, const char *key)
+{
+    return c->cgroup[0] ? cgroup_value(c, "memory.stat", key) : -1;
+}
+
 json_t *child_stats(const struct child *c, bool reset)
 {
     struct http1_answer answer = {0};

@@ -93,6 +93,8 @@ double child_pss_mib(const struct child *c);
 double child_cpu_s(const struct child *c);
 /* Charged to the cgroup, in MiB; -1 where there is none. rss_only: without the page cache. */
 double child_cgroup_mib(const struct child *c, bool rss_only);
+/* One line of the cgroup's memory.stat, in MiB; -1 where there is none. */
+double child_cgroup_stat_mib(const struct child *c, const char *key);
 /* GET /v1/stats; reset: they start anew. NULL on failure. */
 json_t *child_stats(const struct child *c, bool reset);
 
