@@ -1,9 +1,9 @@
 /* roost-compile: turns a WebAssembly module into an image that the daemon can map and run.
  *
  * A program of its own, so that a bug of the compiler, or a module that was made to use it up, ends
- * this process and not the host with all its guests. It limits itself before it reads the module,
- * has no network, and leaves either a whole image or nothing. One line on stderr says what was
- * wrong; the exit status is that of all of Roost's programs.
+ * this process and not the host with all its guests. What reads the module is limited before it
+ * does, has no network and no files, and leaves either a whole image or nothing. One line on stderr
+ * says what was wrong; the exit status is that of all of Roost's programs.
  */
 #include "base/limits.h"
 #include "engine/compile_parts.h"
@@ -124,10 +124,5 @@ int main(int argc, char **argv)
         fprintf(stderr, "roost-compile: %s\n", err.msg);
         return err_exit_status(err.code);
     }
-    if (compile_confine(&args, &err) < 0 || compile_guard(&args, &err) < 0 ||
-        compile_run(&args, &err) < 0) {
-        dprintf(compile_stderr(), "roost-compile: %s: %s\n", args.in, err.msg);
-        return err_exit_status(err.code);
-    }
-    return 0;
+    return compile_in_child(&args);
 }

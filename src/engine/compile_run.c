@@ -1,5 +1,4 @@
-/* Module in, image out. The image is whole or absent: it is written beside its name, synced and
- * renamed, because a torn one would be machine code of unknown content. */
+/* Module in, image out, in the confined process (compile_parts.h). */
 #include "base/auto.h"
 #include "base/limits.h"
 #include "engine/compile_parts.h"
@@ -7,13 +6,12 @@
 #include "engine/rewrite.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/stat.h>
+#include <unistd.h>
 #include <wasm.h>
 #include <wasmtime.h>
 
@@ -21,38 +19,12 @@
 
 /* --- the module --- */
 
-static int open_module(int *out, const char *path, size_t *size, struct err *err)
+static int read_module(struct buf *out, uint64_t size, struct err *err)
 {
-    AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    struct stat st;
-
-    if (fd < 0)
-        return err_set(err,
-                       errno == ENOENT   ? ERR_NOT_FOUND
-                       : errno == EACCES ? ERR_DENIED
-                                         : ERR_IO,
-                       errno, "open");
-    if (fstat(fd, &st) < 0)
-        return err_set(err, ERR_IO, errno, "stat");
-    if (!S_ISREG(st.st_mode))
-        return err_set(err, ERR_INVALID, 0, "this is no regular file");
-    if ((uint64_t)st.st_size > MODULE_BYTES_MAX)
-        return err_set(err, ERR_LIMIT, 0, "module of %lld bytes, limit %u (MODULE_BYTES_MAX)",
-                       (long long)st.st_size, MODULE_BYTES_MAX);
-    *size = (size_t)st.st_size;
-    *out = take_fd(&fd);
-    return 0;
-}
-
-static int read_module(struct buf *out, const char *path, struct err *err)
-{
-    AUTO_CLOSE int fd = -1;
-    size_t size = 0;
-
-    if (open_module(&fd, path, &size, err) < 0 || buf_reserve(out, size, err) < 0)
+    if (buf_reserve(out, (size_t)size, err) < 0)
         return -1;
     while (out->len < size) {
-        ssize_t n = read(fd, out->data + out->len, size - out->len);
+        ssize_t n = read(COMPILE_FD_IN, out->data + out->len, (size_t)size - out->len);
 
         if (n < 0 && errno == EINTR)
             continue;
@@ -124,57 +96,24 @@ static int validate(wasm_engine_t *engine, const struct buf *module, struct err 
 
 /* --- the image --- */
 
-static int write_all(int fd, const char *data, size_t len, struct err *err)
+static int write_image(const wasm_byte_vec_t *image, struct err *err)
 {
-    while (len > 0) {
-        ssize_t n = write(fd, data, len);
+    if (image->size > IMAGE_BYTES_MAX)
+        return err_set(err, ERR_LIMIT, 0, "image of %zu bytes, limit %u (IMAGE_BYTES_MAX)",
+                       image->size, IMAGE_BYTES_MAX);
+    for (size_t done = 0; done < image->size;) {
+        ssize_t n = write(COMPILE_FD_OUT, image->data + done, image->size - done);
 
         if (n < 0 && errno == EINTR)
             continue;
-        if (n < 0 && errno == EFBIG)
-            return err_set(err, ERR_LIMIT, 0, "image of more than %u bytes (IMAGE_BYTES_MAX)",
-                           IMAGE_BYTES_MAX);
         if (n < 0)
             return err_set(err, ERR_IO, errno, "write");
-        data += n;
-        len -= (size_t)n;
+        done += (size_t)n;
     }
     return 0;
 }
 
-static int write_temporary(const char *path, const wasm_byte_vec_t *image, struct err *err)
-{
-    AUTO_CLOSE int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-
-    if (fd < 0)
-        return err_set(err, errno == EACCES ? ERR_DENIED : ERR_IO, errno, "create");
-    if (write_all(fd, image->data, image->size, err) < 0)
-        return -1;
-    if (fsync(fd) < 0)
-        return err_set(err, ERR_IO, errno, "sync");
-    return 0;
-}
-
-static int write_image(const char *path, const wasm_byte_vec_t *image, struct err *err)
-{
-    char temporary[4096];
-    int n = snprintf(temporary, sizeof(temporary), "%s.%d.tmp", path, (int)getpid());
-
-    if (n < 0 || (size_t)n >= sizeof(temporary))
-        return err_set(err, ERR_INVALID, 0, "the image's path is too long");
-    if (write_temporary(temporary, image, err) < 0) {
-        unlink(temporary);
-        return err_wrap(err, "image %s", temporary);
-    }
-    if (rename(temporary, path) < 0) {
-        err_set(err, ERR_IO, errno, "image %s: rename", path);
-        unlink(temporary);
-        return -1;
-    }
-    return 0;
-}
-
-static int serialize(wasmtime_module_t *compiled, const char *path, struct err *err)
+static int serialize(wasmtime_module_t *compiled, struct err *err)
 {
     wasm_byte_vec_t image = {0};
     wasmtime_error_t *error = wasmtime_module_serialize(compiled, &image);
@@ -182,14 +121,14 @@ static int serialize(wasmtime_module_t *compiled, const char *path, struct err *
 
     if (error)
         return from_wasmtime(error, ERR_UNSUPPORTED, "image", err);
-    rc = write_image(path, &image, err);
+    rc = write_image(&image, err);
     wasm_byte_vec_delete(&image);
     return rc;
 }
 
 /* module is what the file has, rewritten what is compiled. */
 static int compile(wasm_engine_t *engine, const struct buf *module, const struct buf *rewritten,
-                   const char *path, struct err *err)
+                   struct err *err)
 {
     wasmtime_module_t *compiled = NULL;
     wasmtime_error_t *error =
@@ -203,7 +142,7 @@ static int compile(wasm_engine_t *engine, const struct buf *module, const struct
             from_wasmtime(error, ERR_UNSUPPORTED, "compiler", err);
         return -1;
     }
-    rc = serialize(compiled, path, err);
+    rc = serialize(compiled, err);
     wasmtime_module_delete(compiled);
     return rc;
 }
@@ -240,14 +179,15 @@ int compile_run(const struct compile_args *args, struct err *err)
     wasm_engine_t *engine;
     int rc;
 
-    if (read_module(&module, args->in, err) < 0 || check_digest(&module, args->sha256, err) < 0 ||
+    if (read_module(&module, args->in_bytes, err) < 0 ||
+        check_digest(&module, args->sha256, err) < 0 ||
         rewrite_module(&rewritten, module.data, module.len, &info, err) < 0)
         return -1;
     engine = engine_make(err);
     if (!engine)
         return -1;
     rc = args->check ? check(engine, &module, &rewritten, &info, err)
-                     : compile(engine, &module, &rewritten, args->out, err);
+                     : compile(engine, &module, &rewritten, err);
     wasm_engine_delete(engine);
     return rc;
 }
