@@ -64,6 +64,13 @@ struct watch {
 
 static const char *const verbs[] = {"list", "watch"};
 
+static int timer_in(struct watch *w, struct timer *t, uint64_t ns, struct err *err)
+{
+    const struct kube_time *time = &w->opts.time;
+
+    return time->set(time->ctx, t, time->now_ns(time->ctx) + ns, err);
+}
+
 /* --- persistence of the table --- */
 
 static void batch_submit(struct watch *w)
@@ -281,9 +288,7 @@ static void table_trouble(struct source *s, enum table_change change, const stru
     if (change != TABLE_FAILED)
         return;
     s->relist.fire = relist_now;
-    if (!s->relist.at &&
-        loop_timer_set(s->watch->opts.loop, &s->relist,
-                       loop_now_ns(s->watch->opts.loop) + WATCH_RETRY_MAX_MS * NS_PER_MS, NULL) < 0)
+    if (!s->relist.at && timer_in(s->watch, &s->relist, WATCH_RETRY_MAX_MS * NS_PER_MS, NULL) < 0)
         log_error("watch of %s: no memory for a timer", s->kind);
     log_error("watch of %s: %s", s->kind, err->msg);
     snprintf(s->trouble, sizeof(s->trouble), "%s", err->msg);
@@ -358,8 +363,7 @@ static void retry_set(struct watch *w, struct timer *t, void (*fire)(struct time
     struct err err = {0};
 
     t->fire = fire;
-    if (loop_timer_set(w->opts.loop, t, loop_now_ns(w->opts.loop) + retry_delay_ns(tries), &err) <
-        0)
+    if (timer_in(w, t, retry_delay_ns(tries), &err) < 0)
         log_error("watch: %s", err.msg);
 }
 
@@ -554,12 +558,12 @@ static void source_free(struct source *s)
 {
     reflector_free(s->reflector);
     discovery_cancel(s->discovery);
-    loop_timer_clear(s->watch->opts.loop, &s->retry);
-    loop_timer_clear(s->watch->opts.loop, &s->relist);
+    s->watch->opts.time.clear(s->watch->opts.time.ctx, &s->retry);
+    s->watch->opts.time.clear(s->watch->opts.time.ctx, &s->relist);
     for (struct sub *sub = s->subs, *next; sub; sub = next) {
         next = sub->next;
         review_cancel(sub->review);
-        loop_timer_clear(s->watch->opts.loop, &sub->retry);
+        s->watch->opts.time.clear(s->watch->opts.time.ctx, &sub->retry);
         free(sub);
     }
     table_free(s->table);
@@ -705,12 +709,12 @@ void watch_stop(struct watch *w)
             reflector_stop(s->reflector);
         discovery_cancel(s->discovery);
         s->discovery = NULL;
-        loop_timer_clear(w->opts.loop, &s->retry);
-        loop_timer_clear(w->opts.loop, &s->relist);
+        w->opts.time.clear(w->opts.time.ctx, &s->retry);
+        w->opts.time.clear(w->opts.time.ctx, &s->relist);
         for (struct sub *sub = s->subs; sub; sub = sub->next) {
             review_cancel(sub->review);
             sub->review = NULL;
-            loop_timer_clear(w->opts.loop, &sub->retry);
+            w->opts.time.clear(w->opts.time.ctx, &sub->retry);
         }
     }
 }
