@@ -143,8 +143,8 @@ _Static_assert(KUBE_EVENT_MAX < BUF_DEFAULT_MAX, "an event fits in a buffer");
 #define ARENA_GROW_BYTES   (64u * MIB)  /* the file grows, and is cut, by this */
 #define ARENA_SLOTS_MAX    (1024u * 1024u)
 #define ARENA_FREE_KEEP_BYTES                                                                      \
-    (64u * MIB) /* free space kept in the page cache: 3 x faster to write */
-#define ARENA_PUNCH_MIN_BYTES  (1u * MIB) /* smaller free extents keep their blocks */
+    (48u * MIB) /* free space kept in the page cache: 3 x faster to write */
+#define ARENA_PUNCH_MIN_BYTES  (1u * MIB) /* smaller free extents are punched last */
 #define ARENA_TRIM_EXTENTS_MAX 64u        /* punched in one call of arena_trim */
 #define SAVE_CHUNK_BYTES       (256u * KIB)
 #define SNAPSHOT_BYTES_MAX     (4ull << 30) /* guest memory: all that a 32-bit module can have */

@@ -12,8 +12,10 @@
  * giving back needs no memory. One mutex; under it there is no I/O but fstat, and ftruncate of a
  * file that grows, or whose end is a hole already.
  *
- * A free extent is `clean` when it is known to be a hole of the file. Trimming takes an extent out
- * of the map, punches it without the lock, and puts it back clean.
+ * Of a free extent it is known which part may hold blocks of the disk (it was in use once and is
+ * `dirty`); the rest is a hole of the file. Trimming takes that part out of the map, punches it
+ * without the lock, and puts it back clean. So what the file takes on disk is what is in use, and
+ * no more than ARENA_FREE_KEEP_BYTES beside.
  *
  * What is in use is nowhere on disk: at start-up all is free, and the records claim theirs. Nothing
  * here may ever write to, or cut off, an extent that is in use.
@@ -32,18 +34,23 @@
 
 #define GROW_PAGES     (ARENA_GROW_BYTES / PAGE_BYTES)
 #define KEEP_PAGES     (ARENA_FREE_KEEP_BYTES / PAGE_BYTES)
+#define TRIM_PAGES     (KEEP_PAGES / 4 * 3) /* trimming that has begun goes on down to here */
 #define PUNCH_PAGES    (ARENA_PUNCH_MIN_BYTES / PAGE_BYTES)
 #define FILE_PAGES_MAX (ARENA_BYTES_MAX / PAGE_BYTES)
 #define ALIGN_PAGES    (SAVE_CHUNK_BYTES / PAGE_BYTES)
 #define NODES_SPARE    4u /* for an extent that is split, and one that is being punched */
 
-/* A free extent. Index 0 is no node. */
+/* A free extent; what is dirty of it lies within [dirty, dirty_end). */
+struct extent {
+    uint32_t offset, pages, dirty, dirty_end;
+};
+
+/* Index 0 is no node. */
 struct node {
-    uint32_t offset, pages;
+    struct extent free;
     uint32_t left, right; /* right also links the spare nodes */
     uint32_t priority;
     uint32_t longest, longest_dirty; /* pages, of this node and those below */
-    bool clean;
 };
 
 struct arena {
@@ -96,22 +103,62 @@ static int nodes_reserve(struct arena *a, struct err *err)
     return 0;
 }
 
-static uint32_t node_new(struct arena *a, uint32_t offset, uint32_t pages, bool clean)
+static uint32_t dirty_pages(const struct extent *e)
+{
+    return e->dirty_end - e->dirty;
+}
+
+static uint64_t extent_end(const struct extent *e)
+{
+    return (uint64_t)e->offset + e->pages;
+}
+
+static struct extent extent_of(uint64_t offset, uint64_t end, bool clean)
+{
+    return (struct extent){.offset = (uint32_t)offset,
+                           .pages = (uint32_t)(end - offset),
+                           .dirty = (uint32_t)offset,
+                           .dirty_end = (uint32_t)(clean ? offset : end)};
+}
+
+/* The part of it in [from, to). */
+static struct extent extent_part(const struct extent *e, uint64_t from, uint64_t to)
+{
+    struct extent part = extent_of(from, to, true);
+
+    part.dirty = e->dirty > from ? e->dirty : (uint32_t)from;
+    part.dirty_end = e->dirty_end < to ? e->dirty_end : (uint32_t)to;
+    if (part.dirty >= part.dirty_end)
+        part.dirty = part.dirty_end = part.offset;
+    return part;
+}
+
+/* Both in one; b begins where a ends. */
+static struct extent extent_join(const struct extent *a, const struct extent *b)
+{
+    struct extent both = extent_of(a->offset, extent_end(b), true);
+
+    if (dirty_pages(a) || dirty_pages(b)) {
+        both.dirty = dirty_pages(a) ? a->dirty : b->dirty;
+        both.dirty_end = dirty_pages(b) ? b->dirty_end : a->dirty_end;
+    }
+    return both;
+}
+
+static uint32_t node_new(struct arena *a, const struct extent *e)
 {
     uint32_t i = a->spare;
     struct node *n = &a->nodes[i];
 
-    assert(i && pages);
+    assert(i && e->pages);
     a->spare = n->right;
-    *n = (struct node){.offset = offset,
-                       .pages = pages,
+    *n = (struct node){.free = *e,
                        .priority = next_random(a),
-                       .longest = pages,
-                       .longest_dirty = clean ? 0 : pages,
-                       .clean = clean};
+                       .longest = e->pages,
+                       .longest_dirty = dirty_pages(e)};
     a->free_extents++;
-    a->free_pages += pages;
-    a->dirty_pages += clean ? 0 : pages;
+    a->free_pages += e->pages;
+    a->dirty_pages += dirty_pages(e);
     return i;
 }
 
@@ -120,8 +167,8 @@ static void node_free(struct arena *a, uint32_t i)
     struct node *n = &a->nodes[i];
 
     a->free_extents--;
-    a->free_pages -= n->pages;
-    a->dirty_pages -= n->clean ? 0 : n->pages;
+    a->free_pages -= n->free.pages;
+    a->dirty_pages -= dirty_pages(&n->free);
     *n = (struct node){.right = a->spare};
     a->spare = i;
 }
@@ -140,8 +187,8 @@ static void node_update(struct arena *a, uint32_t i)
     struct node *n = &a->nodes[i];
     const struct node *l = &a->nodes[n->left], *r = &a->nodes[n->right];
 
-    n->longest = max3(n->pages, l->longest, r->longest);
-    n->longest_dirty = max3(n->clean ? 0 : n->pages, l->longest_dirty, r->longest_dirty);
+    n->longest = max3(n->free.pages, l->longest, r->longest);
+    n->longest_dirty = max3(dirty_pages(&n->free), l->longest_dirty, r->longest_dirty);
 }
 
 /* Joins two trees; all of l lies before all of r. */
@@ -166,7 +213,7 @@ static void split(struct arena *a, uint32_t i, uint64_t offset, uint32_t *l, uin
 
     if (!i) {
         *l = *r = 0;
-    } else if (n->offset < offset) {
+    } else if (n->free.offset < offset) {
         split(a, n->right, offset, &n->right, r);
         *l = i;
         node_update(a, i);
@@ -192,26 +239,27 @@ static uint32_t last_of(const struct arena *a, uint32_t i)
 }
 
 /* Takes the first fit out of the tree below i, which has one; the tree that is left. */
-static uint32_t take_fit(struct arena *a, uint32_t i, uint32_t pages, uint32_t *offset)
+static uint32_t take_fit(struct arena *a, uint32_t i, uint32_t pages, struct extent *out)
 {
     struct node *n = &a->nodes[i];
 
     if (a->nodes[n->left].longest >= pages) {
-        n->left = take_fit(a, n->left, pages, offset);
-    } else if (n->pages >= pages) {
-        *offset = n->offset;
-        if (n->pages == pages) {
+        n->left = take_fit(a, n->left, pages, out);
+    } else if (n->free.pages >= pages) {
+        uint64_t at = n->free.offset, to = at + pages, end = extent_end(&n->free);
+
+        *out = extent_part(&n->free, at, to);
+        if (n->free.pages == pages) {
             uint32_t rest = merge(a, n->left, n->right);
 
             node_free(a, i);
             return rest;
         }
-        n->offset += pages;
-        n->pages -= pages;
+        n->free = extent_part(&n->free, to, end);
         a->free_pages -= pages;
-        a->dirty_pages -= n->clean ? 0 : pages;
+        a->dirty_pages -= dirty_pages(out);
     } else {
-        n->right = take_fit(a, n->right, pages, offset);
+        n->right = take_fit(a, n->right, pages, out);
     }
     node_update(a, i);
     return i;
@@ -219,48 +267,51 @@ static uint32_t take_fit(struct arena *a, uint32_t i, uint32_t pages, uint32_t *
 
 static uint64_t node_end(const struct arena *a, uint32_t i)
 {
-    return (uint64_t)a->nodes[i].offset + a->nodes[i].pages;
+    return extent_end(&a->nodes[i].free);
 }
 
 /* Takes the extent at `offset`, which is in the map, out of it. */
-static void map_remove(struct arena *a, uint32_t offset)
+static struct extent map_remove(struct arena *a, uint32_t offset)
 {
+    struct extent e;
     uint32_t l, one, r;
 
     split(a, a->root, offset, &l, &r);
     split(a, r, (uint64_t)offset + 1, &one, &r);
     assert(one && !a->nodes[one].left && !a->nodes[one].right);
+    e = a->nodes[one].free;
     node_free(a, one);
     a->root = merge(a, l, r);
+    return e;
 }
 
-/* Adds free space, joined with what it touches. */
-static void map_add(struct arena *a, uint32_t offset, uint32_t pages, bool clean)
+/* Adds free space, if it is any, joined with what it touches. */
+static void map_add(struct arena *a, struct extent e)
 {
-    uint64_t end = (uint64_t)offset + pages;
     uint32_t l, r, before, after, mid;
+    struct extent other;
 
-    split(a, a->root, offset, &l, &r);
+    if (!e.pages)
+        return;
+    split(a, a->root, e.offset, &l, &r);
     a->root = 0;
     before = last_of(a, l);
     after = first_of(a, r);
-    assert(!before || node_end(a, before) <= offset); /* else it was free already */
-    assert(!after || a->nodes[after].offset >= end);
-    if (before && node_end(a, before) == offset) {
-        clean = clean && a->nodes[before].clean;
-        offset = a->nodes[before].offset;
+    assert(!before || node_end(a, before) <= e.offset); /* else it was free already */
+    assert(!after || a->nodes[after].free.offset >= extent_end(&e));
+    if (before && node_end(a, before) == e.offset) {
         a->root = l;
-        map_remove(a, offset);
+        other = map_remove(a, a->nodes[before].free.offset);
+        e = extent_join(&other, &e);
         l = a->root;
     }
-    if (after && a->nodes[after].offset == end) {
-        clean = clean && a->nodes[after].clean;
-        end = node_end(a, after);
+    if (after && a->nodes[after].free.offset == extent_end(&e)) {
         a->root = r;
-        map_remove(a, a->nodes[after].offset);
+        other = map_remove(a, a->nodes[after].free.offset);
+        e = extent_join(&e, &other);
         r = a->root;
     }
-    mid = node_new(a, offset, (uint32_t)(end - offset), clean);
+    mid = node_new(a, &e);
     a->root = merge(a, merge(a, l, mid), r);
 }
 
@@ -270,7 +321,7 @@ static uint32_t map_find(const struct arena *a, uint64_t offset, uint64_t end)
     uint32_t i = a->root, found = 0;
 
     while (i) {
-        if (a->nodes[i].offset <= offset) {
+        if (a->nodes[i].free.offset <= offset) {
             found = i;
             i = a->nodes[i].right;
         } else {
@@ -293,7 +344,7 @@ static int file_resize(struct arena *a, uint64_t pages, struct err *err)
 static int file_grow(struct arena *a, uint32_t pages, struct err *err)
 {
     uint32_t last = last_of(a, a->root);
-    uint64_t tail = last && node_end(a, last) == a->file_pages ? a->nodes[last].pages : 0;
+    uint64_t tail = last && node_end(a, last) == a->file_pages ? a->nodes[last].free.pages : 0;
     uint64_t size = a->file_pages - tail + pages;
 
     size = (size + GROW_PAGES - 1) / GROW_PAGES * GROW_PAGES;
@@ -303,7 +354,7 @@ static int file_grow(struct arena *a, uint32_t pages, struct err *err)
                        (unsigned long long)FILE_PAGES_MAX);
     if (file_resize(a, size, err) < 0)
         return -1;
-    map_add(a, (uint32_t)a->file_pages, (uint32_t)(size - a->file_pages), true);
+    map_add(a, extent_of(a->file_pages, size, true));
     a->file_pages = size;
     return 0;
 }
@@ -324,7 +375,7 @@ static int file_open(struct arena *a, const char *path, struct err *err)
     if (nodes_reserve(a, err) < 0)
         return -1;
     if (a->file_pages)
-        map_add(a, 0, (uint32_t)a->file_pages, false);
+        map_add(a, extent_of(0, a->file_pages, false));
     return 0;
 }
 
@@ -398,17 +449,18 @@ static int cut_error(const struct arena *a, uint64_t whole, struct err *err)
 /* Takes the first fit with its padding, and puts back what is before and behind it. */
 static uint32_t take_aligned(struct arena *a, uint32_t pages, uint32_t pad)
 {
-    uint32_t from = 0, at;
+    struct extent took = {0};
+    uint64_t at, end;
 
-    a->root = take_fit(a, a->root, pages + pad, &from);
+    a->root = take_fit(a, a->root, pages + pad, &took);
     if (!pad)
-        return from;
-    at = (from + 1 + pad) / ALIGN_PAGES * ALIGN_PAGES - 1; /* a header page, then the data */
-    if (at > from)
-        map_add(a, from, at - from, false);
-    if (from + pad > at)
-        map_add(a, at + pages, from + pad - at, false);
-    return at;
+        return took.offset;
+    end = extent_end(&took);
+    /* a header page, then the data */
+    at = ((uint64_t)took.offset + 1 + pad) / ALIGN_PAGES * ALIGN_PAGES - 1;
+    map_add(a, extent_part(&took, took.offset, at));
+    map_add(a, extent_part(&took, at + pages, end));
+    return (uint32_t)at;
 }
 
 static int alloc_locked(struct arena *a, uint64_t *offset, uint32_t pages, uint32_t pad,
@@ -428,7 +480,7 @@ static int alloc_locked(struct arena *a, uint64_t *offset, uint32_t pages, uint3
     }
     at = take_aligned(a, pages, pad);
     if ((uint64_t)at + pages > whole) {
-        map_add(a, at, pages, false);
+        map_add(a, extent_of(at, (uint64_t)at + pages, false));
         return cut_error(a, whole, err);
     }
     a->slots++;
@@ -459,9 +511,9 @@ int arena_alloc_slot(struct arena *a, uint64_t *offset, uint32_t pages, struct e
 
 static int claim_locked(struct arena *a, uint64_t offset, uint32_t pages, struct err *err)
 {
-    uint64_t end = offset + pages, from, to;
+    uint64_t end = offset + pages;
+    struct extent was;
     uint32_t i;
-    bool clean;
 
     if (!pages || offset > a->file_pages || end > a->file_pages)
         return err_set(err, ERR_CORRUPT, 0, "arena: pages %llu to %llu are beyond its end at %llu",
@@ -474,14 +526,9 @@ static int claim_locked(struct arena *a, uint64_t offset, uint32_t pages, struct
                        (unsigned long long)offset, (unsigned long long)end);
     if (nodes_reserve(a, err) < 0)
         return -1;
-    from = a->nodes[i].offset;
-    to = node_end(a, i);
-    clean = a->nodes[i].clean;
-    map_remove(a, (uint32_t)from);
-    if (from < offset)
-        map_add(a, (uint32_t)from, (uint32_t)(offset - from), clean);
-    if (end < to)
-        map_add(a, (uint32_t)end, (uint32_t)(to - end), clean);
+    was = map_remove(a, a->nodes[i].free.offset);
+    map_add(a, extent_part(&was, was.offset, offset));
+    map_add(a, extent_part(&was, end, extent_end(&was)));
     a->slots++;
     return 0;
 }
@@ -500,7 +547,7 @@ void arena_give(struct arena *a, uint64_t offset, uint32_t pages)
 {
     pthread_mutex_lock(&a->lock);
     assert(a->slots && pages && offset + pages <= a->file_pages);
-    map_add(a, (uint32_t)offset, pages, false);
+    map_add(a, extent_of(offset, offset + pages, false));
     a->slots--;
     pthread_mutex_unlock(&a->lock);
 }
@@ -516,6 +563,7 @@ void arena_stats(struct arena *a, struct arena_stats *out)
     pthread_mutex_lock(&a->lock);
     *out = (struct arena_stats){.file_pages = a->file_pages,
                                 .used_pages = a->file_pages - a->free_pages,
+                                .held_pages = a->file_pages - a->free_pages + a->dirty_pages,
                                 .free_extents = a->free_extents};
     pthread_mutex_unlock(&a->lock);
 }
@@ -528,48 +576,61 @@ static uint64_t tail_cut(const struct arena *a)
     uint32_t last = last_of(a, a->root);
     uint64_t cut;
 
-    if (!last || node_end(a, last) != a->file_pages || a->nodes[last].pages <= 2 * GROW_PAGES)
+    if (!last || node_end(a, last) != a->file_pages || a->nodes[last].free.pages <= 2 * GROW_PAGES)
         return a->file_pages;
-    cut = ((uint64_t)a->nodes[last].offset + GROW_PAGES - 1) / GROW_PAGES * GROW_PAGES;
+    cut = ((uint64_t)a->nodes[last].free.offset + GROW_PAGES - 1) / GROW_PAGES * GROW_PAGES;
     return cut + GROW_PAGES;
 }
 
-/* The last extent that is worth punching, or 0: what lies low is used again first. */
-static uint32_t punch_next(const struct arena *a)
+/* The last extent with at least so many pages that may hold blocks; there is one. */
+static uint32_t last_dirty(const struct arena *a, uint32_t pages)
 {
-    uint32_t i = a->root, tail = last_of(a, a->root);
+    uint32_t i = a->root;
 
-    if (a->cannot_punch)
-        return 0;
-    if (tail_cut(a) < a->file_pages && !a->nodes[tail].clean)
-        return tail;
-    if (a->dirty_pages <= KEEP_PAGES || a->nodes[i].longest_dirty < PUNCH_PAGES)
-        return 0;
     for (;;) {
         const struct node *n = &a->nodes[i];
 
-        if (a->nodes[n->right].longest_dirty >= PUNCH_PAGES)
+        assert(i);
+        if (a->nodes[n->right].longest_dirty >= pages)
             i = n->right;
-        else if (!n->clean && n->pages >= PUNCH_PAGES)
+        else if (dirty_pages(&n->free) >= pages)
             return i;
         else
             i = n->left;
     }
 }
 
+/* The extent to punch next, or 0: of the large ones the last, since what lies low is used again
+ * first. Where all are small, one of the larger half, so that few calls give back much. */
+static uint32_t punch_next(const struct arena *a)
+{
+    uint32_t tail = last_of(a, a->root), longest = a->nodes[a->root].longest_dirty;
+    uint64_t keep = a->trimming ? TRIM_PAGES : KEEP_PAGES;
+
+    if (a->cannot_punch)
+        return 0;
+    if (tail_cut(a) < a->file_pages && dirty_pages(&a->nodes[tail].free))
+        return tail;
+    if (a->dirty_pages <= keep)
+        return 0;
+    return last_dirty(a, longest >= PUNCH_PAGES ? PUNCH_PAGES : (longest + 1) / 2);
+}
+
 /* The lock is held on entry and return, not meanwhile. */
 static int punch(struct arena *a, uint32_t i, struct err *err)
 {
-    uint32_t offset = a->nodes[i].offset, pages = a->nodes[i].pages;
+    struct extent whole = map_remove(a, a->nodes[i].free.offset);
+    struct extent dirty = extent_part(&whole, whole.dirty, whole.dirty_end);
     int rc, sys;
 
-    map_remove(a, offset);
+    map_add(a, extent_part(&whole, whole.offset, whole.dirty));
+    map_add(a, extent_part(&whole, whole.dirty_end, extent_end(&whole)));
     pthread_mutex_unlock(&a->lock);
     rc = a->disk->fallocate(a->disk->ctx, a->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                            (off_t)offset * PAGE_BYTES, (off_t)pages * PAGE_BYTES);
+                            (off_t)dirty.offset * PAGE_BYTES, (off_t)dirty.pages * PAGE_BYTES);
     sys = errno;
     pthread_mutex_lock(&a->lock);
-    map_add(a, offset, pages, rc == 0);
+    map_add(a, extent_of(dirty.offset, extent_end(&dirty), rc == 0));
     if (rc == 0)
         return 0;
     if (sys == EOPNOTSUPP) {
@@ -582,8 +643,7 @@ static int punch(struct arena *a, uint32_t i, struct err *err)
 static int cut_tail(struct arena *a, struct err *err)
 {
     uint64_t cut = tail_cut(a), whole;
-    uint32_t last = last_of(a, a->root), offset;
-    bool clean;
+    struct extent last;
 
     if (cut >= a->file_pages)
         return 0;
@@ -593,10 +653,8 @@ static int cut_tail(struct arena *a, struct err *err)
         return cut_error(a, whole, err);
     if (file_resize(a, cut, err) < 0)
         return -1;
-    offset = a->nodes[last].offset;
-    clean = a->nodes[last].clean;
-    map_remove(a, offset);
-    map_add(a, offset, (uint32_t)(cut - offset), clean);
+    last = map_remove(a, a->nodes[last_of(a, a->root)].free.offset);
+    map_add(a, extent_part(&last, last.offset, cut));
     a->file_pages = cut;
     return 0;
 }
@@ -651,13 +709,16 @@ static void check_below(const struct arena *a, uint32_t i, struct sum *sum)
     if (!i)
         return;
     check_below(a, n->left, sum);
-    assert(n->pages && (sum->extents == 0 || n->offset > sum->end)); /* neither overlap nor touch */
+    assert(n->free.pages);
+    assert(sum->extents == 0 || n->free.offset > sum->end); /* neither overlap nor touch */
+    assert(n->free.dirty >= n->free.offset && n->free.dirty <= n->free.dirty_end);
+    assert(n->free.dirty_end <= node_end(a, i));
     assert(n->priority >= l->priority && n->priority >= r->priority);
-    assert(n->longest == max3(n->pages, l->longest, r->longest));
-    assert(n->longest_dirty == max3(n->clean ? 0 : n->pages, l->longest_dirty, r->longest_dirty));
+    assert(n->longest == max3(n->free.pages, l->longest, r->longest));
+    assert(n->longest_dirty == max3(dirty_pages(&n->free), l->longest_dirty, r->longest_dirty));
     sum->extents++;
-    sum->pages += n->pages;
-    sum->dirty += n->clean ? 0 : n->pages;
+    sum->pages += n->free.pages;
+    sum->dirty += dirty_pages(&n->free);
     sum->end = node_end(a, i);
     check_below(a, n->right, sum);
 }

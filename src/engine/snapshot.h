@@ -78,6 +78,7 @@ void arena_release(struct arena *a, const struct slot *slots, size_t n);
 
 struct arena_stats {
     uint64_t file_pages, used_pages, free_extents;
+    uint64_t held_pages; /* that may take blocks of the disk: in use, or free and no hole yet */
 };
 void arena_stats(struct arena *a, struct arena_stats *out);
 
@@ -96,8 +97,8 @@ struct save {
 /* Writes the pages that changed since `base` (all that differ from the image where base is NULL) to
  * a new slot and makes the new snapshot: base's runs overlaid with the new ones. Where the result
  * would have more than SNAPSHOT_RUNS_MAX runs, neighbouring runs are joined over clean pages; where
- * it would have more than SNAPSHOT_SLOTS_MAX slots or would keep more than twice what is live, the
- * smallest or deadest slots are written anew (snapshot_plan.c). Where nothing changed no slot is
+ * it would have more than SNAPSHOT_SLOTS_MAX slots, or slots of more than twice the pages that are
+ * live (headers included), the smallest or deadest slots are written anew (snapshot_plan.c). Where nothing changed no slot is
  * written, and the new snapshot stands on base's alone. I/O thread; blocks for the writes; does not
  * sync.
  *

@@ -13,8 +13,8 @@
  *  - slots (SNAPSHOT_SLOTS_MAX): the slots with the least live pages are written anew, until half
  *    of the maximum is left: like the levels of a log-structured tree, a page is copied as often as
  *    the logarithm of the sleeps, and one large old slot not at all.
- *  - dead space (at most as much again as is live): the slot with the largest dead part is written
- *    anew.
+ *  - dead space (slots take at most twice the pages that are live, their headers included): the
+ *    slot with the largest dead part is written anew.
  *
  * In the worst case that is everything. Short gaps of clean pages are written always: a run costs
  * more at each wake than a page here.
@@ -268,11 +268,11 @@ static bool dead_too_much(const struct plan *p, const struct snapshot *base,
                           struct rewrite *rewrite)
 {
     const struct slot *slots = snapshot_slots(base);
-    uint64_t kept = p->write_pages, live = p->write_pages, dead_most = 0;
+    uint64_t kept = p->write_pages ? p->write_pages + 1 : 0, live = p->write_pages, dead_most = 0;
     unsigned worst = 0;
 
     for (unsigned i = 0; i < base->nslots; i++) {
-        uint64_t pages = slots[i].pages - 1;
+        uint64_t pages = slots[i].pages;
 
         if (p->live[i] == 0)
             continue;
