@@ -212,6 +212,7 @@ int main(int argc, char **argv)
                                             {"dir", required_argument, NULL, 'd'},
                                             {"operators", required_argument, NULL, 'n'},
                                             {"sleep-after", required_argument, NULL, 'a'},
+                                            {"rounds", required_argument, NULL, 'r'},
                                             {0}};
     static struct bench b = {.warm = 5, .per_block = 50};
     const char *json = NULL;
@@ -231,6 +232,8 @@ int main(int argc, char **argv)
             snprintf(b.dir, sizeof(b.dir), "%s", optarg);
         else if (opt == 'a')
             b.sleep_after = optarg;
+        else if (opt == 'r')
+            b.per_block = (unsigned)strtoul(optarg, NULL, 10);
         else if (opt == 'n')
             n = (unsigned)strtoul(optarg, NULL, 10);
         else
@@ -238,7 +241,7 @@ int main(int argc, char **argv)
     }
     if (!b.kubeconfig || !b.dir[0]) {
         fprintf(stderr, "usage: bench_ring --kubeconfig FILE --dir DIR [--quick] [--json FILE] "
-                        "[--operators N] [--sleep-after TIME]\n");
+                        "[--operators N] [--sleep-after TIME] [--rounds N, in a block]\n");
         return 2;
     }
     find_programs(&b);

@@ -4,10 +4,11 @@
  * appends it to a list; the commit thread waits DB_GROUP_DELAY_MS after the first one for others
  * (not when much waits already, or when closing), takes the list (up to DB_GROUP_BYTES_MAX of it,
  * since a transaction of LMDB has a most of changed pages), and writes and syncs it in one
- * transaction. Where that fails, everything in it is undone and reported failed, and the next
- * group is tried as if nothing had been: a full disk ends by itself when there is room again. Where
- * LMDB says that its environment is not usable any more (a failed write of its own head page), it
- * is closed and opened again first.
+ * transaction. Those who submit wake it only for the first batch and for a full group: a wake for
+ * each would cost more than writing them. Where that fails, everything in it is undone and reported
+ * failed, and the next group is tried as if nothing had been: a full disk ends by itself when there
+ * is room again. Where LMDB says that its environment is not usable any more (a failed write of its
+ * own head page), it is closed and opened again first.
  *
  * There is no lock file: the caller holds the state directory's lock, and inside the process `env`
  * is used under one mutex, by the commit thread and by db_scan. The map is DB_MAP_BYTES_MAX of
@@ -62,6 +63,7 @@ struct db {
     pthread_cond_t ready;     /* on CLOCK_MONOTONIC */
     struct db_batch *head, **tail;
     bool closing;
+    size_t wake_at_bytes; /* the commit thread waits until so much is there; SIZE_MAX: it works */
     struct db_stats stats;
 };
 
@@ -181,6 +183,8 @@ int db_batch_delete(struct db_batch *b, const char *table, const void *key, size
 void db_submit(struct db *db, struct db_batch *b, void (*done)(void *ctx, const struct err *err),
                void *ctx)
 {
+    bool wake;
+
     b->next = NULL;
     b->done = done;
     b->ctx = ctx;
@@ -192,8 +196,10 @@ void db_submit(struct db *db, struct db_batch *b, void (*done)(void *ctx, const 
     db->stats.bytes_queued += b->entries.len;
     *db->tail = b;
     db->tail = &b->next;
-    pthread_cond_signal(&db->ready);
+    wake = db->stats.bytes_queued >= db->wake_at_bytes;
     pthread_mutex_unlock(&db->lock);
+    if (wake)
+        pthread_cond_signal(&db->ready);
 }
 
 /* --- writing a group --- */
@@ -310,9 +316,11 @@ static void wait_until(struct db *db, uint64_t deadline_ns)
     struct timespec t = {.tv_sec = (time_t)(deadline_ns / NS_PER_S),
                          .tv_nsec = (long)(deadline_ns % NS_PER_S)};
 
+    db->wake_at_bytes = DB_GROUP_BYTES;
     while (!db->closing && db->stats.bytes_queued < DB_GROUP_BYTES)
         if (pthread_cond_timedwait(&db->ready, &db->lock, &t) == ETIMEDOUT)
-            return;
+            break;
+    db->wake_at_bytes = SIZE_MAX;
 }
 
 /* Takes batches off the list: all, or as many as one transaction of LMDB holds in the worst case.
@@ -339,8 +347,10 @@ static struct db_batch *group_take(struct db *db)
     struct db_batch *group;
 
     pthread_mutex_lock(&db->lock);
+    db->wake_at_bytes = 0;
     while (!db->head && !db->closing)
         pthread_cond_wait(&db->ready, &db->lock);
+    db->wake_at_bytes = SIZE_MAX;
     if (db->head)
         wait_until(db, clock_now_ns() + DB_GROUP_DELAY_MS * NS_PER_MS);
     group = db->head ? group_cut(db) : NULL;
@@ -416,6 +426,7 @@ static void locks_init(struct db *db)
     pthread_mutex_init(&db->lock, NULL);
     pthread_mutex_init(&db->env_lock, NULL);
     db->tail = &db->head;
+    db->wake_at_bytes = SIZE_MAX;
 }
 
 static int thread_start(struct db *db, struct err *err)

@@ -16,6 +16,7 @@ void inbox_init(struct inbox *in)
     pthread_condattr_destroy(&attr);
     in->head = NULL;
     in->tail = &in->head;
+    in->told = false;
 }
 
 void inbox_destroy(struct inbox *in)
@@ -25,19 +26,32 @@ void inbox_destroy(struct inbox *in)
     pthread_mutex_destroy(&in->lock);
 }
 
-bool inbox_put(struct inbox *in, struct msg *m)
+static void put_locked(struct inbox *in, struct msg *m)
 {
-    bool was_empty;
-
     m->next = NULL;
-    pthread_mutex_lock(&in->lock);
-    was_empty = !in->head;
     *in->tail = m;
     in->tail = &m->next;
+}
+
+bool inbox_put(struct inbox *in, struct msg *m)
+{
+    bool tell;
+
+    pthread_mutex_lock(&in->lock);
+    put_locked(in, m);
+    tell = !in->told;
+    in->told = true;
     pthread_mutex_unlock(&in->lock);
-    if (was_empty)
+    if (tell)
         pthread_cond_signal(&in->ready);
-    return was_empty;
+    return tell;
+}
+
+void inbox_put_quietly(struct inbox *in, struct msg *m)
+{
+    pthread_mutex_lock(&in->lock);
+    put_locked(in, m);
+    pthread_mutex_unlock(&in->lock);
 }
 
 static struct msg *take_locked(struct inbox *in)
@@ -46,6 +60,7 @@ static struct msg *take_locked(struct inbox *in)
 
     in->head = NULL;
     in->tail = &in->head;
+    in->told = false;
     return m;
 }
 

@@ -20,6 +20,7 @@ struct inbox {
     pthread_mutex_t lock;
     pthread_cond_t ready; /* on CLOCK_MONOTONIC */
     struct msg *head, **tail;
+    bool told; /* since it was emptied, somebody was told that something is in it */
 };
 
 /* The struct that embeds a message (or any other member). */
@@ -28,9 +29,11 @@ struct inbox {
 void inbox_init(struct inbox *in);
 /* The inbox must be empty. */
 void inbox_destroy(struct inbox *in);
-/* Any thread. True if it was empty: then whoever sleeps on it outside (uv_async) must be told.
- * Threads that sleep in inbox_wait are told here. */
+/* Any thread. True if nobody was told yet of what is in it: then whoever sleeps on it outside
+ * (uv_async) must be told. Threads that sleep in inbox_wait are told here. */
 bool inbox_put(struct inbox *in, struct msg *m);
+/* The same, and nobody is told: for what is in time whenever the reader looks next. */
+void inbox_put_quietly(struct inbox *in, struct msg *m);
 /* All messages, oldest first; NULL if there are none. */
 struct msg *inbox_take(struct inbox *in);
 /* Waits for a message until CLOCK_MONOTONIC reaches deadline_ns (0: for ever); NULL at the

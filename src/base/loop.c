@@ -114,6 +114,16 @@ void loop_post(struct loop *l, struct msg *m)
         uv_async_send(&l->async);
 }
 
+void loop_post_quietly(struct loop *l, struct msg *m)
+{
+    inbox_put_quietly(&l->inbox, m);
+}
+
+void loop_wake(struct loop *l)
+{
+    uv_async_send(&l->async);
+}
+
 void loop_send(struct loop *l, struct msg *m)
 {
     if (here == l)
@@ -124,11 +134,13 @@ void loop_send(struct loop *l, struct msg *m)
 
 /* --- life --- */
 
-/* The poll may take long: whoever asks first after it reads the clock for the whole turn. */
+/* Before the poll: what came quietly is not left lying while the loop sleeps. The poll may take
+ * long: whoever asks first after it reads the clock for the whole turn. */
 static void turn_ends(uv_prepare_t *handle)
 {
     struct loop *l = handle->data;
 
+    inbox_drain(l);
     l->now_ns = 0;
 }
 

@@ -35,7 +35,12 @@ void loop_free(struct loop *loop);
 uint64_t loop_now_ns(struct loop *loop);
 /* Any thread: m->run(m) is called on the loop thread, in order. */
 void loop_post(struct loop *loop, struct msg *m);
-/* The same, but on the loop's own thread it is run at once, from here. */
+/* The same, without waking the loop: m is run at the latest at the end of its next turn, whatever
+ * that comes from. For what costs nothing to be late, where a turn is sure to come. */
+void loop_post_quietly(struct loop *loop, struct msg *m);
+/* Any thread: makes sure of a turn. */
+void loop_wake(struct loop *loop);
+/* As loop_post, but on the loop's own thread it is run at once, from here. */
 void loop_send(struct loop *loop, struct msg *m);
 /* Sets (or moves) a timer; a due time in the past fires in the next turn, never from here. May be
  * up to 2 ms late, never early. ERR_NOMEM only when it was not set before. Loop thread only. */

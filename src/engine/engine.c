@@ -108,6 +108,7 @@ bool engine_tick(struct engine *e)
 {
     if (atomic_load_explicit(&e->computing, memory_order_relaxed) == 0)
         return false;
+    atomic_fetch_add_explicit(&e->ticks, 1, memory_order_relaxed);
     wasmtime_engine_increment_epoch(e->engine);
     return true;
 }

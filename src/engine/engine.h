@@ -124,10 +124,11 @@ bool instance_poisoned(const struct instance *i);
 /* Guest memory now, in bytes. */
 uint64_t instance_memory_bytes(const struct instance *i);
 
-/* Saves (see snapshot_save): I/O thread; no call may be under way. */
+/* Saves (see snapshot_save). I/O thread, or a worker where pages_most makes it short; no call may
+ * be under way. */
 int instance_save(struct snapshot **out, struct slot *dropped, size_t *ndropped, struct instance *i,
                   struct arena *arena, const struct snapshot *base, const struct snapshot_id *id,
-                  atomic_bool *abandon, struct err *err) ERR_CHECK;
+                  uint32_t pages_most, atomic_bool *abandon, struct err *err) ERR_CHECK;
 /* NULL is fine. Unmaps: milliseconds for a large guest. */
 void instance_free(struct instance *i);
 

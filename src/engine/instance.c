@@ -49,7 +49,10 @@ static wasmtime_error_t *at_tick(wasmtime_context_t *context, void *data, uint64
         return wasmtime_error_new(text);
     }
     *delta = 1;
-    *kind = WASMTIME_UPDATE_DEADLINE_YIELD;
+    /* Ticks that passed while it waited or slept are not its own. */
+    *kind = atomic_load_explicit(&i->engine->ticks, memory_order_relaxed) == i->poll_began_tick
+                ? WASMTIME_UPDATE_DEADLINE_CONTINUE
+                : WASMTIME_UPDATE_DEADLINE_YIELD;
     return NULL;
 }
 
@@ -190,6 +193,7 @@ enum run_result instance_poll(struct instance *i, int32_t *result, struct err *e
     i->guard.base = wasmtime_memory_data(i->context, &i->memory);
     i->guard.len = wasmtime_memory_data_size(i->context, &i->memory);
     i->poll_began_ns = thread_cpu_ns();
+    i->poll_began_tick = atomic_load_explicit(&i->engine->ticks, memory_order_relaxed);
     atomic_fetch_add_explicit(&i->engine->computing, 1, memory_order_relaxed);
     sigbus_enter(&i->guard);
     cold_enter(i->cold.closed ? &i->cold : NULL);
@@ -297,7 +301,7 @@ static int global_write(struct instance *i, uint32_t n, const struct global_bits
 
 int instance_save(struct snapshot **out, struct slot *dropped, size_t *ndropped, struct instance *i,
                   struct arena *arena, const struct snapshot *base, const struct snapshot_id *id,
-                  atomic_bool *abandon, struct err *err)
+                  uint32_t pages_most, atomic_bool *abandon, struct err *err)
 {
     AUTO_FREE struct global_bits *globals = calloc(i->image->nglobals + 1u, sizeof(*globals));
     struct save save = {.arena = arena,
@@ -306,6 +310,7 @@ int instance_save(struct snapshot **out, struct slot *dropped, size_t *ndropped,
                         .nglobals = (uint16_t)i->image->nglobals,
                         .base = base,
                         .id = *id,
+                        .pages_most = pages_most,
                         .abandon = abandon};
     int rc;
 

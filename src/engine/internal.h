@@ -17,6 +17,7 @@ struct engine {
     const struct host_calls *calls;
     struct stacks *stacks;
     atomic_uint computing; /* instances that are being polled now */
+    atomic_ulong ticks;
 };
 
 struct image {
@@ -57,6 +58,7 @@ struct instance {
     bool sleeping; /* in WASI's poll_oneoff, until the layer above says that the time passed */
 
     uint64_t cpu_ns_max, cpu_ns, poll_began_ns;
+    unsigned long poll_began_tick;
     struct wasi_guest wasi;
     struct sigbus_guard guard;
     struct cold cold;

@@ -59,12 +59,17 @@ void snapshot_free(struct snapshot *s)
     free(s);
 }
 
+uint32_t snapshot_written(const struct snapshot *s)
+{
+    const struct slot *newest = snapshot_slots(s) + s->nslots - 1;
+
+    return s->nslots && newest->generation == s->id.generation ? newest->pages - 1 : 0;
+}
+
 void snapshot_discard(struct snapshot *s, struct arena *a)
 {
-    const struct slot *slots = snapshot_slots(s);
-
-    if (s->nslots && slots[s->nslots - 1].generation == s->id.generation)
-        arena_release(a, &slots[s->nslots - 1], 1);
+    if (snapshot_written(s))
+        arena_release(a, snapshot_slots(s) + s->nslots - 1, 1);
     snapshot_free(s);
 }
 
@@ -299,6 +304,8 @@ int snapshot_save(struct snapshot **out, struct slot *dropped, size_t *ndropped,
         rc = pagemap_changed(&changed, &nchanged, save->memory, save->memory_pages, err);
     if (rc == 0)
         rc = plan_make(&plan, changed, nchanged, save->base, save->memory_pages, err);
+    if (rc == 0 && save->pages_most && plan.write_pages > save->pages_most)
+        rc = err_set(err, ERR_AGAIN, 0, "%u pages to write", plan.write_pages);
     if (rc == 0)
         rc = save_planned(out, dropped, ndropped, save, &plan, err);
     plan_free(&plan);

@@ -23,6 +23,7 @@ struct worker;
 /* How an event ended, or a save. */
 enum outcome {
     OUT_DONE,      /* handle returned; result says 0 = handled */
+    OUT_SLEPT,     /* handled, and saved at once as after OUT_SAVED */
     OUT_TRAPPED,   /* trap, limit, proc_exit: err says why; the instance is gone */
     OUT_CORRUPT,   /* its snapshot was refused, or could not be read while the guest ran; err says
                       why; the instance is gone */
@@ -61,6 +62,7 @@ struct awake {
     int32_t result;
     bool woke, fresh; /* during this event: made from a snapshot, or anew */
     uint64_t put_ns, sent_ns, picked_ns, handling_ns, done_ns;
+    uint64_t cpu_ns; /* running time of the last event */
 
     /* worker's */
     enum phase phase;
@@ -75,8 +77,11 @@ struct awake {
     size_t body_read; /* of the event's own body */
 
     /* saving */
-    atomic_bool abandon;
-    bool drop_only; /* sleep: {mode: fresh}, or never and the daemon stops */
+    bool alone;     /* nothing else of it is due soon: the loop need not be woken when it is done */
+    bool stays;     /* awake, for a while at least */
+    bool save_here; /* when it is done its worker may save it, if that is a matter of few pages */
+    atomic_bool abandon; /* set by the loop: something came for it */
+    bool drop_only;      /* sleep: {mode: fresh}, or never and the daemon stops */
     struct snapshot_id save_as;
     struct snapshot *saved;
     struct slot dropped[SNAPSHOT_SLOTS_MAX];

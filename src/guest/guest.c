@@ -510,7 +510,7 @@ size_t guests_pick_worker(const struct guests *all)
     size_t best = 0;
 
     for (size_t i = 1; i < all->nworkers; i++)
-        if (all->running[i] < all->running[best])
+        if (worker_load(all->workers[i]) < worker_load(all->workers[best]))
             best = i;
     return best;
 }
@@ -529,15 +529,10 @@ static void tick_in(struct guests *all, uint64_t ns)
 static void tick(struct timer *t)
 {
     struct guests *all = container_of(t, struct guests, tick);
-    uint64_t next = TICK_NS;
-    bool in_hand = false;
+    bool computing = engine_tick(all->opts.engine);
 
-    if (!engine_tick(all->opts.engine))
-        next = all->tick_ns * 2 < TICK_MAX_NS ? all->tick_ns * 2 : TICK_MAX_NS;
-    for (size_t i = 0; i < all->nworkers; i++)
-        in_hand |= all->running[i] > 0;
-    if (in_hand)
-        tick_in(all, next);
+    if (all->in_hand > 0)
+        tick_in(all, computing ? TICK_NS : TICK_MAX_NS);
 }
 
 void guests_tick_arm(struct guests *all)
@@ -551,9 +546,9 @@ void guests_tick_arm(struct guests *all)
 static void came_back(struct msg *m)
 {
     static const enum guest_event events[] = {
-        [OUT_DONE] = GE_DONE,       [OUT_TRAPPED] = GE_TRAP, [OUT_CORRUPT] = GE_CORRUPT,
-        [OUT_NO_ROOM] = GE_NO_ROOM, [OUT_SAVED] = GE_SAVED,  [OUT_ABANDONED] = GE_KEPT,
-        [OUT_UNSAVED] = GE_KEPT,
+        [OUT_DONE] = GE_DONE,       [OUT_SLEPT] = GE_SLEPT,     [OUT_TRAPPED] = GE_TRAP,
+        [OUT_CORRUPT] = GE_CORRUPT, [OUT_NO_ROOM] = GE_NO_ROOM, [OUT_SAVED] = GE_SAVED,
+        [OUT_ABANDONED] = GE_KEPT,  [OUT_UNSAVED] = GE_KEPT,
     };
     struct awake *a = container_of(m, struct awake, msg);
 

@@ -34,6 +34,7 @@ enum guest_event {
     GE_NONE,    /* no event: nothing was posted */
     GE_WAKE,    /* a key is due */
     GE_DONE,    /* the handler returned */
+    GE_SLEPT,   /* the same, and its worker has put it to sleep */
     GE_TRAP,    /* it trapped, or a limit cut it */
     GE_CORRUPT, /* its snapshot was refused */
     GE_NO_ROOM, /* it could not be made awake for want of memory */
@@ -215,7 +216,7 @@ void guest_log(struct awake *a, enum log_level level, const char *text, size_t l
 struct guests {
     struct guests_opts opts;
     struct worker *workers[WORKERS_MAX];
-    size_t running[WORKERS_MAX]; /* guests with an event in hand, by worker */
+    size_t in_hand; /* guests with an event in hand */
     size_t nworkers;
     struct iopool *io;
     struct guest **list;

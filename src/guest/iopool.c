@@ -17,6 +17,8 @@ struct iopool {
     pthread_mutex_t lock;
     pthread_cond_t ready;
     struct msg *first, **last;
+    struct msg trim;
+    atomic_bool trim_ordered;
     bool stopping;
     size_t n;
     pthread_t threads[IO_THREADS_MAX];
@@ -56,6 +58,22 @@ static void trim(void)
         log_warn("arena: %s", err.msg);
 }
 
+static void trim_ordered(struct msg *m)
+{
+    struct iopool *io = container_of(m, struct iopool, trim);
+
+    atomic_store(&io->trim_ordered, false);
+    trim();
+}
+
+void iopool_trim(struct iopool *io)
+{
+    if (!arena_trim_due(io->env.arena) || atomic_exchange(&io->trim_ordered, true))
+        return;
+    io->trim.run = trim_ordered;
+    put(io, &io->trim);
+}
+
 static void not_saved(struct awake *a)
 {
     if (a->err.code == ERR_CORRUPT) {
@@ -75,7 +93,7 @@ static void save(struct msg *m)
     a->ndropped = 0;
     if (!a->drop_only &&
         instance_save(&a->saved, a->dropped, &a->ndropped, a->inst, self->env.arena, a->from,
-                      &a->save_as, &a->abandon, &a->err) < 0) {
+                      &a->save_as, 0, &a->abandon, &a->err) < 0) {
         not_saved(a);
         return;
     }

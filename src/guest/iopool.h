@@ -28,6 +28,9 @@ void iopool_save(struct iopool *io, struct awake *a);
 /* Any thread: bring its snapshot in (and check its pages where a->verify), then give it to its
  * worker again; where that fails, back to the loop with OUT_CORRUPT or OUT_NO_ROOM. */
 void iopool_fetch(struct iopool *io, struct awake *a);
+/* Any thread: give space that sleeps have freed back to the file system, where there is enough of
+ * it. */
+void iopool_trim(struct iopool *io);
 /* Worker: the guest, just restored, will write to most of its memory: copy the pages ahead, then
  * back to its worker. */
 void iopool_populate(struct iopool *io, struct awake *a);

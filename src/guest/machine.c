@@ -137,6 +137,37 @@ static int fill_event(struct guest *g, struct awake *a, const struct mail *mail,
     return trigger->fill(trigger->ctx, g, mail->trigger, mail->key, &a->ev, &a->err);
 }
 
+static void save_as(struct guest *g)
+{
+    struct awake *a = g->awake;
+
+    memcpy(a->save_as.uid, g->uid, sizeof(g->uid));
+    memcpy(a->save_as.module, g->identity, sizeof(g->identity));
+    a->save_as.generation = g->generation + 1;
+}
+
+/* Few pages were written at its last sleep, and few have to be unmapped. */
+static bool is_light(const struct guest *g)
+{
+    return g->snapshot && g->snapshot->memory_pages <= SAVE_HERE_MEMORY &&
+           snapshot_written(g->snapshot) <= SAVE_HERE_PAGES;
+}
+
+/* What the worker may do by itself when the event is handled. */
+static void plan_end(struct guest *g, uint64_t now)
+{
+    struct awake *a = g->awake;
+    uint64_t due = mailbox_next_due(g->mailbox), rest = g->spec->sleep_after_ns + g->save_delay_ns;
+
+    atomic_store(&a->abandon, false);
+    a->alone = !g->behind && (due == 0 || due > now + QUIET_NS);
+    a->stays = !guest_sleeps(g) || rest >= QUIET_NS;
+    a->save_here =
+        a->alone && g->spec->sleep_mode == SLEEP_AUTO && (rest == 0 || g->sleep_now) && is_light(g);
+    if (a->save_here)
+        save_as(g);
+}
+
 /* Takes the next key and gives it to a worker: the guest's own if it is awake, else the least
  * loaded. */
 static void dispatch(struct guest *g)
@@ -159,8 +190,9 @@ static void dispatch(struct guest *g)
     loop_timer_clear(g->all->opts.loop, &g->timer);
     if (!a->inst)
         a->worker_at = guests_pick_worker(g->all);
-    g->all->running[a->worker_at]++;
+    g->all->in_hand++;
     a->picked_ns = 0;
+    plan_end(g, now);
     worker_run(g->all->workers[a->worker_at], a);
     guests_tick_arm(g->all);
 }
@@ -168,9 +200,7 @@ static void dispatch(struct guest *g)
 /* The worker gave it back: what all ends have in common. */
 static void event_over(struct guest *g)
 {
-    struct guests *all = g->all;
-
-    all->running[g->awake->worker_at]--;
+    g->all->in_hand--;
     event_clear(&g->awake->ev);
 }
 
@@ -239,7 +269,7 @@ static void event_failed(struct guest *g)
     g->all->stats.counts.failures++;
 }
 
-static void handled(struct guest *g)
+static void event_done(struct guest *g)
 {
     struct awake *a = g->awake;
 
@@ -252,6 +282,11 @@ static void handled(struct guest *g)
     else
         event_failed(g);
     event_over(g);
+}
+
+static void handled(struct guest *g)
+{
+    event_done(g);
     rest(g);
 }
 
@@ -356,9 +391,7 @@ static void save(struct guest *g)
     loop_timer_clear(g->all->opts.loop, &g->timer);
     g->sleep_now = false;
     a->drop_only = g->spec->sleep_mode != SLEEP_AUTO;
-    memcpy(a->save_as.uid, g->uid, sizeof(g->uid));
-    memcpy(a->save_as.module, g->identity, sizeof(g->identity));
-    a->save_as.generation = g->generation + 1;
+    save_as(g);
     iopool_save(g->all->io, a);
 }
 
@@ -391,6 +424,7 @@ static void switch_record(struct guest *g)
     g->all->stats.counts.sleeps++;
     hist_add(&g->all->stats.sleep, a->slept_ns - a->decided_ns);
     g->save_delay_ns = 0;
+    g->sleep_now = false;
     if (a->saved) {
         g->heavy = (uint8_t)(g->heavy << 1 | wrote_most(a->saved));
         g->snapshot = a->saved;
@@ -411,6 +445,12 @@ static void slept(struct guest *g)
         post(g, GE_WAKE);
     else
         arm(g);
+}
+
+static void handled_and_slept(struct guest *g)
+{
+    event_done(g);
+    slept(g);
 }
 
 static void kept(struct guest *g)
@@ -478,6 +518,12 @@ static void stop_saved(struct guest *g)
     gone(g);
 }
 
+static void stop_slept(struct guest *g)
+{
+    event_done(g);
+    stop_saved(g);
+}
+
 /* One more try, for a save that was abandoned; a failed one costs what came since the last. */
 static void stop_kept(struct guest *g)
 {
@@ -511,6 +557,7 @@ static const struct step steps[GUEST_STATES][GUEST_EVENTS] = {
                   [GE_STOP] = {G_GONE, gone}},
     [G_RUNNING] = {[GE_WAKE] = {G_RUNNING, NULL},
                    [GE_DONE] = {G_IDLE, handled},
+                   [GE_SLEPT] = {G_ASLEEP, handled_and_slept},
                    [GE_TRAP] = {G_FAILED, trapped},
                    [GE_CORRUPT] = {G_COLD, corrupt},
                    [GE_NO_ROOM] = {G_FAILED, no_room},
@@ -533,6 +580,7 @@ static const struct step steps[GUEST_STATES][GUEST_EVENTS] = {
                   [GE_STOP] = {G_GONE, gone}},
     [G_STOPPING] = {[GE_WAKE] = {G_STOPPING, NULL},
                     [GE_DONE] = {G_STOPPING, stop_handled},
+                    [GE_SLEPT] = {G_GONE, stop_slept},
                     [GE_TRAP] = {G_GONE, stop_trapped},
                     [GE_CORRUPT] = {G_GONE, stop_corrupt},
                     [GE_NO_ROOM] = {G_GONE, stop_corrupt},
@@ -572,6 +620,11 @@ void guest_step(struct guest *g, enum guest_event ev)
 
 void guest_kick(struct guest *g)
 {
+    /* Its worker must not keep it to itself until the next tick. */
+    if (g->state == G_RUNNING) {
+        atomic_store(&g->awake->abandon, true);
+        worker_hurry(g->all->workers[g->awake->worker_at]);
+    }
     /* While it is stepping, the action looks at the mailbox itself at its end. */
     if (g->stepping || g->state == G_RUNNING || g->state == G_GONE || g->state == G_STOPPING)
         return;

@@ -27,9 +27,11 @@ struct worker {
     struct capabilities capabilities;
     struct queue ready, late; /* runnable */
     unsigned turns;           /* of the first queue since one of the late one */
+    uint64_t save_here_ns;    /* not before: writing was slow */
     struct msg stop;
     bool stopping;
-    size_t guests;
+    atomic_size_t load; /* guests that are with it or on their way to it */
+    atomic_bool hurry;  /* the loop wants one of them back */
 };
 
 static _Thread_local struct worker *self;
@@ -101,19 +103,97 @@ static void time_passed(struct timer *t)
 
 /* --- an event's way through the worker --- */
 
+static void event_ends(struct awake *a)
+{
+    a->done_ns = clock_now_ns();
+    a->cpu_ns = a->inst ? instance_cpu_ns(a->inst) : 0;
+    loop_timer_clear(self->loop, &a->deadline);
+    session_end(a);
+}
+
+static void drop_instance(struct awake *a)
+{
+    instance_free(a->inst);
+    a->inst = NULL;
+}
+
 static void give_back(struct awake *a, enum outcome outcome)
 {
     a->outcome = outcome;
-    a->done_ns = clock_now_ns();
-    loop_timer_clear(self->loop, &a->deadline);
-    session_end(a);
-    if (outcome != OUT_DONE) {
-        instance_free(a->inst);
-        a->inst = NULL;
-    }
-    self->guests--;
+    atomic_fetch_sub(&self->load, 1);
     a->msg.run = self->env.back;
     loop_post(self->env.loop, &a->msg);
+}
+
+static void failed(struct awake *a, enum outcome outcome)
+{
+    event_ends(a);
+    drop_instance(a);
+    give_back(a, outcome);
+}
+
+/* The loop hears of it at its next tick: nothing that it would do now depends on it. If something
+ * came meanwhile, it has said so in a->abandon before it looked into its inbox for the last time;
+ * then either this sees it, or hurry, or the loop saw the message. a is the loop's from the post
+ * on. */
+static void give_back_quietly(struct awake *a, enum outcome outcome)
+{
+    struct worker *w = self;
+
+    if (atomic_load(&a->abandon)) {
+        give_back(a, outcome);
+        return;
+    }
+    a->outcome = outcome;
+    atomic_fetch_sub(&w->load, 1);
+    a->msg.run = w->env.back;
+    loop_post_quietly(w->env.loop, &a->msg);
+    if (atomic_exchange(&w->hurry, false))
+        loop_wake(w->env.loop);
+}
+
+static bool has_runnable(const struct worker *w)
+{
+    return w->ready.first || w->late.first;
+}
+
+/* Saves the guest and drops its instance. Where that fails it is as it was, and an I/O thread will
+ * try it again and say why. */
+static bool save_here(struct awake *a)
+{
+    uint64_t now = clock_now_ns();
+
+    if (!a->save_here || has_runnable(self) || now < self->save_here_ns)
+        return false;
+    a->decided_ns = now;
+    a->saved = NULL;
+    a->ndropped = 0;
+    if (instance_save(&a->saved, a->dropped, &a->ndropped, a->inst, self->env.arena, a->from,
+                      &a->save_as, SAVE_HERE_PAGES, &a->abandon, &a->err) < 0)
+        return false;
+    drop_instance(a);
+    a->slept_ns = clock_now_ns();
+    if (a->slept_ns - now > SAVE_HERE_SLOW_NS)
+        self->save_here_ns = a->slept_ns + SAVE_HERE_PAUSE_NS;
+    iopool_trim(self->env.io);
+    return true;
+}
+
+static void handled(struct awake *a)
+{
+    bool quiet = a->alone && a->result == 0 && a->answer.requeue_after_ms == 0;
+
+    event_ends(a);
+    if (a->result == 0 && save_here(a)) {
+        if (quiet)
+            give_back_quietly(a, OUT_SLEPT);
+        else
+            give_back(a, OUT_SLEPT);
+    } else if (quiet && a->stays) {
+        give_back_quietly(a, OUT_DONE);
+    } else {
+        give_back(a, OUT_DONE);
+    }
 }
 
 /* What an I/O thread had to fetch is cold, but for what was read whole to be checked. */
@@ -124,6 +204,13 @@ static unsigned restore_how(const struct awake *a)
     return a->verify ? 0 : RESTORE_COLD;
 }
 
+/* To an I/O thread, and back later. */
+static void leaves(struct awake *a)
+{
+    loop_timer_clear(self->loop, &a->deadline);
+    atomic_fetch_sub(&self->load, 1);
+}
+
 /* Makes the instance. 0: go on; 1: the guest went to an I/O thread; -1: given back. */
 static int make_instance(struct awake *a)
 {
@@ -131,7 +218,7 @@ static int make_instance(struct awake *a)
 
     guest_instance_opts(a, &opts);
     if (instance_new(&a->inst, self->env.engine, guest_image(a->guest), &opts, &a->err) < 0) {
-        give_back(a, OUT_NO_ROOM);
+        failed(a, OUT_NO_ROOM);
         return -1;
     }
     if (!a->from) {
@@ -147,20 +234,17 @@ static int make_instance(struct awake *a)
             instance_populate(a->inst, a->from);
             return 0;
         }
-        loop_timer_clear(self->loop, &a->deadline);
-        self->guests--;
+        leaves(a);
         iopool_populate(self->env.io, a);
         return 1;
     }
-    instance_free(a->inst);
-    a->inst = NULL;
+    drop_instance(a);
     if (!a->fetched && (a->verify || a->err.code == ERR_AGAIN)) {
-        loop_timer_clear(self->loop, &a->deadline);
-        self->guests--;
+        leaves(a);
         iopool_fetch(self->env.io, a);
         return 1;
     }
-    give_back(a, a->err.code == ERR_CORRUPT ? OUT_CORRUPT : OUT_NO_ROOM);
+    failed(a, a->err.code == ERR_CORRUPT ? OUT_CORRUPT : OUT_NO_ROOM);
     return -1;
 }
 
@@ -184,13 +268,13 @@ static void cut(struct awake *a)
     err_set(&a->err, ERR_TIMEOUT, 0, "%s after %llu ms", a->cut,
             (unsigned long long)((clock_now_ns() - a->picked_ns) / NS_PER_MS));
     instance_cancel(a->inst);
-    give_back(a, OUT_TRAPPED);
+    failed(a, OUT_TRAPPED);
 }
 
 /* A page of its snapshot that cannot be read is no mistake of the guest's. */
 static void trapped(struct awake *a)
 {
-    give_back(a, a->err.code == ERR_CORRUPT ? OUT_CORRUPT : OUT_TRAPPED);
+    failed(a, a->err.code == ERR_CORRUPT ? OUT_CORRUPT : OUT_TRAPPED);
 }
 
 /* Polls once. True: it can go on at once. */
@@ -199,7 +283,7 @@ static bool poll_once(struct awake *a)
     switch (instance_poll(a->inst, &a->result, &a->err)) {
     case RUN_DONE:
         if (a->phase == PHASE_HANDLE) {
-            give_back(a, OUT_DONE);
+            handled(a);
             return false;
         }
         begin_next(a);
@@ -241,7 +325,6 @@ static void event_came(struct msg *m)
 {
     struct awake *a = container_of(m, struct awake, msg);
 
-    self->guests++;
     a->runnable = a->parked = false;
     a->err.code = ERR_NONE;
     a->woke = a->populated;
@@ -252,7 +335,7 @@ static void event_came(struct msg *m)
     session_begin(a);
     if (loop_timer_set(self->loop, &a->deadline, clock_now_ns() + guest_time_max(a->guest),
                        &a->err) < 0) {
-        give_back(a, a->inst ? OUT_TRAPPED : OUT_NO_ROOM);
+        failed(a, a->inst ? OUT_TRAPPED : OUT_NO_ROOM);
         return;
     }
     if (a->inst) {
@@ -265,9 +348,20 @@ static void event_came(struct msg *m)
 void worker_run(struct worker *w, struct awake *a)
 {
     a->worker = w;
+    atomic_fetch_add(&w->load, 1);
     a->msg.run = event_came;
     a->sent_ns = clock_now_ns();
     loop_post(w->loop, &a->msg);
+}
+
+size_t worker_load(const struct worker *w)
+{
+    return atomic_load_explicit(&w->load, memory_order_relaxed);
+}
+
+void worker_hurry(struct worker *w)
+{
+    atomic_store(&w->hurry, true);
 }
 
 /* --- the thread --- */
@@ -293,11 +387,6 @@ static struct awake *next_runnable(struct worker *w)
         q->last = &q->first;
     a->runnable = false;
     return a;
-}
-
-static bool has_runnable(const struct worker *w)
-{
-    return w->ready.first || w->late.first;
 }
 
 static void *worker_main(void *arg)
@@ -357,6 +446,6 @@ void worker_stop(struct worker *w)
     w->stop.run = stop_came;
     loop_post(w->loop, &w->stop);
     pthread_join(w->thread, NULL);
-    assert(w->guests == 0);
+    assert(worker_load(w) == 0);
     worker_free(w);
 }

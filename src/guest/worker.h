@@ -4,8 +4,12 @@
  * waits, yields at a tick, or ends; those that can run take turns. Each worker has a loop of its
  * own, on which the capabilities of its guests live (its own connections to the API server): a
  * guest's call and the answer stay on one thread, because waking another core costs more than a
- * wake from disk. It does no file I/O: where a snapshot is not in the page cache, the guest goes to
+ * wake from disk. It reads no files: where a snapshot is not in the page cache, the guest goes to
  * an I/O thread first (guest/iopool.h) and comes back.
+ *
+ * A guest that is to sleep after its event and changed a few pages is saved here, as long as nobody
+ * waits for the worker and the disk takes it at once: handing it to another thread costs more than
+ * writing it. For the same reason the loop is not woken for news that can wait for its next tick.
  */
 #ifndef ROOST_GUEST_WORKER_H
 #define ROOST_GUEST_WORKER_H
@@ -28,8 +32,13 @@ struct worker_env {
 int worker_start(struct worker **out, const struct worker_env *env, struct err *err) ERR_CHECK;
 /* Waits for the thread to end; no guest may be with it. NULL is fine. */
 void worker_stop(struct worker *w);
-/* Loop thread: run the event that a->ev holds. */
+/* Loop or I/O thread: run the event that a->ev holds. */
 void worker_run(struct worker *w, struct awake *a);
+/* Any thread: guests with an event on it or on their way to it. */
+size_t worker_load(const struct worker *w);
+/* Loop thread: a guest that is with it is wanted (a->abandon): the loop is woken when it is done.
+ */
+void worker_hurry(struct worker *w);
 struct loop *worker_loop(struct worker *w);
 const struct capabilities *worker_capabilities(const struct worker *w);
 

@@ -100,7 +100,7 @@ static struct db_batch *batch_open(struct watch *w, struct err *err)
     if (!w->flush_posted) {
         w->flush_posted = true;
         w->flush.run = flush;
-        loop_post(w->opts.loop, &w->flush);
+        loop_post_quietly(w->opts.loop, &w->flush);
     }
     return w->batch;
 }

@@ -46,7 +46,7 @@ static void storm_seen(struct ledgers *l, const struct guest *g, enum guest_even
             continue;
         if (g->state == G_SAVING && ev != GE_WAKE)
             storm_in(i, (unsigned)rand_r(&storm.seed) % (NS_PER_MS / 2));
-        else if (ev == GE_SAVED && !storm.fire[i].at)
+        else if ((ev == GE_SAVED || ev == GE_SLEPT) && !storm.fire[i].at)
             storm_in(i, (unsigned)rand_r(&storm.seed) % NS_PER_MS);
     }
 }
@@ -113,7 +113,7 @@ static void diary_write(struct ledgers *l, const struct guest *g, enum guest_eve
 {
     struct diary *d = l->ctx;
 
-    if ((ev != GE_DONE && ev != GE_TRAP) || d->n == 512)
+    if ((ev != GE_DONE && ev != GE_SLEPT && ev != GE_TRAP) || d->n == 512)
         return;
     snprintf(d->lines[d->n].key, sizeof(d->lines[0].key), "%s", g->awake->ev.key);
     d->lines[d->n].begun_ns = g->awake->picked_ns;

@@ -103,8 +103,8 @@ static void note_cpu(struct ledgers *l, const struct guest *g, enum guest_event 
 {
     uint64_t *cpu = l->ctx;
 
-    if (ev == GE_DONE && g->counts.events < 2)
-        cpu[g->counts.events] = instance_cpu_ns(g->awake->inst);
+    if ((ev == GE_DONE || ev == GE_SLEPT) && g->counts.events < 2)
+        cpu[g->counts.events] = g->awake->cpu_ns;
 }
 
 /* The first event's includes that of the start. */
