@@ -64,6 +64,8 @@ struct slot *snapshot_slots(const struct snapshot *s);
 struct run *snapshot_runs(const struct snapshot *s);
 struct global_bits *snapshot_globals(const struct snapshot *s);
 void snapshot_free(struct snapshot *s);
+/* Data pages that its own sleep wrote: 0 where nothing had changed. */
+uint32_t snapshot_written(const struct snapshot *s);
 
 /* Opens or creates the arena file (0600). Nothing is in use until arena_claim. */
 int arena_open(struct arena **out, const char *path, struct err *err) ERR_CHECK;
@@ -91,6 +93,7 @@ struct save {
     uint16_t nglobals;
     const struct snapshot *base; /* the snapshot the instance was woken from, or NULL */
     struct snapshot_id id;
+    uint32_t pages_most;  /* more to write than this: give up; 0: any number */
     atomic_bool *abandon; /* looked at before each chunk of SAVE_CHUNK_BYTES; set: give up */
 };
 
@@ -105,9 +108,9 @@ struct save {
  * dropped: slots of base that the new snapshot no longer uses (array of SNAPSHOT_SLOTS_MAX given by
  * the caller), *ndropped how many. id.generation must be above base's, the rest of the id the same.
  *
- * Nothing is kept after an error. ERR_AGAIN: abandoned. ERR_LIMIT: SNAPSHOT_BYTES_MAX,
- * SNAPSHOT_GLOBALS_MAX, ARENA_BYTES_MAX. ERR_IO. ERR_CORRUPT: a page of the guest's memory cannot
- * be read, since the snapshot that it is mapped from is damaged. */
+ * Nothing is kept after an error. ERR_AGAIN: abandoned, or more than pages_most. ERR_LIMIT:
+ * SNAPSHOT_BYTES_MAX, SNAPSHOT_GLOBALS_MAX, ARENA_BYTES_MAX. ERR_IO. ERR_CORRUPT: a page of the
+ * guest's memory cannot be read, since the snapshot that it is mapped from is damaged. */
 int snapshot_save(struct snapshot **out, struct slot *dropped, size_t *ndropped,
                   const struct save *save, struct err *err) ERR_CHECK;
 
