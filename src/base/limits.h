@@ -258,6 +258,8 @@ _Static_assert(KUBE_NAMESPACE_MAX + 1 + KUBE_NAME_MAX <= MAILBOX_KEY_BYTES_MAX,
 /* --- trigger: watch --- */
 #define WATCH_BATCH_MAX    500u  /* changes in one batch for the database */
 #define WATCH_FORGET_EVERY 1000u /* changes, until tombstones are looked through */
+#define WATCH_REVIEWS_MAX  64u   /* access reviews under way at once */
+#define WATCH_ANSWERS_MAX  1024u /* of reviews, remembered while others wait for theirs */
 #define WATCH_RETRY_MIN_MS 500u  /* kinds that do not exist yet, rights not given yet */
 #define WATCH_RETRY_MAX_MS 30000u
 

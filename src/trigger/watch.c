@@ -1,16 +1,15 @@
 /* See watch.h. A source is one resource: discovery, then reflector and table; a sub is one trigger
- * of one guest. A sub goes from reviewing (or denied, then reviewing again) to admitted; it is live
+ * of one guest. A sub is asked about (watch_admit.c) and then admitted or in trouble; it is live
  * once it is admitted and its source is synced: then what changed since the guest's number is put
  * into its mailbox, its hold ends, and from there on each change comes as it happens.
+ *
+ * A change finds those whom it concerns through the source's index: a hash of namespaces, with a
+ * place for each namespace of each sub, and for those that see all namespaces one of the name "".
  */
-#include "trigger/watch.h"
-
 #include "base/buf.h"
+#include "base/hash.h"
 #include "base/limits.h"
-#include "kube/discovery.h"
-#include "kube/reflector.h"
-#include "kube/review.h"
-#include "kube/table.h"
+#include "trigger/watch_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,53 +17,7 @@
 
 #define TABLE "change"
 
-struct source;
-
-/* One trigger of one guest. */
-struct sub {
-    struct source *source;
-    struct guest *guest;
-    const struct watch_spec *spec;
-    uint16_t trigger;
-    bool admitted, denied, live;
-    struct sub *next;
-    struct review *review;
-    size_t question; /* which namespace and verb is asked about now */
-    struct timer retry;
-    uint32_t tries;
-    char reason[ERR_MSG_MAX];
-};
-
-struct source {
-    struct watch *watch;
-    struct source *next;
-    char *api_version, *kind;
-    struct table *table;
-    struct sub *subs;
-    bool restored, resolved, synced;
-    struct discovery *discovery;
-    struct kube_resource resource;
-    struct reflector *reflector;
-    struct timer retry, relist;
-    uint32_t tries;
-    char trouble[ERR_MSG_MAX];
-    uint64_t since_forget;
-};
-
-struct watch {
-    struct watch_opts opts;
-    struct trigger trigger;
-    struct source *sources;
-    bool started, stopped;
-    struct db_batch *batch; /* changes of this turn */
-    size_t batched;
-    struct msg flush;
-    bool flush_posted;
-};
-
-static const char *const verbs[] = {"list", "watch"};
-
-static int timer_in(struct watch *w, struct timer *t, uint64_t ns, struct err *err)
+int watch_timer_in(struct watch *w, struct timer *t, uint64_t ns, struct err *err)
 {
     const struct kube_time *time = &w->opts.time;
 
@@ -127,21 +80,106 @@ static void persist(struct source *s, const struct table_entry *e, bool drop)
         log_warn("change table of %s: %s: %s", s->kind, table_entry_key(e), err.msg);
 }
 
-/* --- changes --- */
+/* --- who is concerned --- */
+
+uint32_t watch_hash(const char *text, size_t len)
+{
+    return (uint32_t)hash_bytes(text, len);
+}
+
+const struct watch_spec *sub_spec(const struct sub *sub)
+{
+    return &sub->guest->spec->watches[sub->trigger];
+}
+
+static struct sub *sub_of(struct place *p)
+{
+    return (struct sub *)(void *)((char *)(p - p->at) - offsetof(struct sub, places));
+}
+
+static const char *place_name(const struct sub *sub, const struct place *p)
+{
+    const struct watch_spec *spec = sub_spec(sub);
+
+    return spec->nnamespaces ? spec->namespaces[p->at] : "";
+}
+
+/* At most as many places as buckets. Without memory the chains grow longer. */
+static void index_grow(struct source *s)
+{
+    size_t n = s->nindex ? s->nindex * 2 : 16;
+    struct place **index;
+
+    if (s->nplaces < s->nindex)
+        return;
+    index = calloc(n, sizeof(struct place *));
+    if (!index)
+        return;
+    for (size_t i = 0; i < s->nindex; i++) {
+        for (struct place *p = s->index[i], *next; p; p = next) {
+            next = p->next;
+            p->next = index[p->hash & (n - 1)];
+            index[p->hash & (n - 1)] = p;
+        }
+    }
+    free(s->index);
+    s->index = index;
+    s->nindex = n;
+}
+
+static int index_add(struct source *s, struct sub *sub, struct err *err)
+{
+    for (uint16_t i = 0; i < sub->nplaces; i++) {
+        struct place *p = &sub->places[i];
+        const char *name;
+
+        p->at = i;
+        name = place_name(sub, p);
+        p->hash = watch_hash(name, strlen(name));
+        index_grow(s);
+        if (!s->nindex)
+            return err_set(err, ERR_NOMEM, 0, "no memory for a watch");
+        p->next = s->index[p->hash & (s->nindex - 1)];
+        s->index[p->hash & (s->nindex - 1)] = p;
+        s->nplaces++;
+    }
+    return 0;
+}
+
+static void tell(struct source *s, const char *name, size_t len, const struct table_entry *e)
+{
+    uint32_t hash = watch_hash(name, len);
+    struct place *p = s->nindex ? s->index[hash & (s->nindex - 1)] : NULL;
+
+    for (; p; p = p->next) {
+        struct sub *sub;
+        const char *own;
+
+        if (p->hash != hash)
+            continue;
+        sub = sub_of(p);
+        own = place_name(sub, p);
+        if (sub->live && strlen(own) == len && memcmp(own, name, len) == 0)
+            guest_changed(sub->guest, sub->trigger, table_entry_key(e), table_entry_seq(e));
+    }
+}
 
 static bool concerns(const struct sub *sub, const char *key)
 {
+    const struct watch_spec *spec = sub_spec(sub);
     size_t n = strcspn(key, "/");
 
-    if (sub->spec->nnamespaces == 0)
+    if (spec->nnamespaces == 0)
         return true;
     if (!key[n])
         return false; /* of the cluster */
-    for (size_t i = 0; i < sub->spec->nnamespaces; i++)
-        if (strlen(sub->spec->namespaces[i]) == n && !memcmp(sub->spec->namespaces[i], key, n))
+    for (size_t i = 0; i < spec->nnamespaces; i++)
+        if (strlen(spec->namespaces[i]) == n && !memcmp(spec->namespaces[i], key, n))
             return true;
     return false;
 }
+
+/* --- changes --- */
 
 static void forget_tombstones(struct source *s)
 {
@@ -160,11 +198,13 @@ static void forget_tombstones(struct source *s)
 static void entry_changed(void *ctx, const struct table_entry *e)
 {
     struct source *s = ctx;
+    const char *key = table_entry_key(e);
+    size_t len = strcspn(key, "/");
 
     s->since_forget++;
-    for (struct sub *sub = s->subs; sub; sub = sub->next)
-        if (sub->live && concerns(sub, table_entry_key(e)))
-            guest_changed(sub->guest, sub->trigger, table_entry_key(e), table_entry_seq(e));
+    tell(s, "", 0, e);
+    if (key[len]) /* else of the cluster */
+        tell(s, key, len, e);
     /* Last: by now its guest is on its way to a worker. Should a record with this number be on disk
      * before the entry is, the next relist finds another version and gives a new number. */
     persist(s, e, false);
@@ -184,14 +224,63 @@ static int put_entry(void *ctx, const struct table_entry *e)
     return 0;
 }
 
+struct gathered {
+    const struct table_entry **v;
+    size_t n, room;
+};
+
+static int gather(void *ctx, const struct table_entry *e)
+{
+    struct gathered *g = ctx;
+
+    if (g->n == g->room) {
+        size_t room = g->room ? g->room * 2 : 64;
+        const struct table_entry **v = realloc(g->v, room * sizeof(*v));
+
+        if (!v)
+            return -1;
+        g->v = v;
+        g->room = room;
+    }
+    g->v[g->n++] = e;
+    return 0;
+}
+
+static int by_seq(const void *a, const void *b)
+{
+    const struct table_entry *const *x = a, *const *y = b;
+    uint64_t i = table_entry_seq(*x), k = table_entry_seq(*y);
+
+    return (i > k) - (i < k);
+}
+
+/* Of several namespaces, in the order of their numbers: should the mailbox be full half way, the
+ * guest's number must not be past what was left out. */
+static int put_several(struct sub *sub, uint64_t seen)
+{
+    const struct watch_spec *spec = sub_spec(sub);
+    struct gathered all = {0};
+    int rc = 0;
+
+    for (size_t i = 0; i < spec->nnamespaces && rc == 0; i++)
+        rc = table_each(sub->source->table, spec->namespaces[i], seen, gather, &all);
+    if (rc == 0 && all.n)
+        qsort(all.v, all.n, sizeof(*all.v), by_seq);
+    for (size_t i = 0; i < all.n && rc == 0; i++)
+        put_entry(sub, all.v[i]);
+    free(all.v);
+    return rc;
+}
+
 static void put_since(struct sub *sub, uint64_t seen)
 {
-    const struct watch_spec *spec = sub->spec;
+    const struct watch_spec *spec = sub_spec(sub);
 
-    if (spec->nnamespaces == 1)
-        table_each(sub->source->table, spec->namespaces[0], seen, put_entry, sub);
-    else
-        table_each(sub->source->table, NULL, seen, put_entry, sub);
+    if (spec->nnamespaces > 1 && put_several(sub, seen) == 0)
+        return;
+    /* All of it is filtered by put_entry: without memory to sort, the slow way. */
+    table_each(sub->source->table, spec->nnamespaces == 1 ? spec->namespaces[0] : NULL, seen,
+               put_entry, sub);
 }
 
 static void due_since(void *ctx, struct guest *g, uint16_t trigger, uint64_t seen)
@@ -203,7 +292,7 @@ static void due_since(void *ctx, struct guest *g, uint16_t trigger, uint64_t see
         put_since(sub, seen);
 }
 
-static void go_live(struct sub *sub)
+void watch_admitted(struct sub *sub)
 {
     if (sub->live || !sub->admitted || !sub->source->synced || sub->source->watch->stopped)
         return;
@@ -288,7 +377,8 @@ static void table_trouble(struct source *s, enum table_change change, const stru
     if (change != TABLE_FAILED)
         return;
     s->relist.fire = relist_now;
-    if (!s->relist.at && timer_in(s->watch, &s->relist, WATCH_RETRY_MAX_MS * NS_PER_MS, NULL) < 0)
+    if (!s->relist.at &&
+        watch_timer_in(s->watch, &s->relist, WATCH_RETRY_MAX_MS * NS_PER_MS, NULL) < 0)
         log_error("watch of %s: no memory for a timer", s->kind);
     log_error("watch of %s: %s", s->kind, err->msg);
     snprintf(s->trouble, sizeof(s->trouble), "%s", err->msg);
@@ -321,7 +411,7 @@ static void relist_end(void *ctx)
         log_info("watch of %s (%s): synced", s->kind, s->resource.path);
     s->synced = true;
     for (struct sub *sub = s->subs; sub; sub = sub->next)
-        go_live(sub);
+        watch_admitted(sub);
     forget_tombstones(s);
 }
 
@@ -357,13 +447,12 @@ static uint64_t retry_delay_ns(uint32_t *tries)
     return (ms < WATCH_RETRY_MAX_MS ? ms : WATCH_RETRY_MAX_MS) * NS_PER_MS;
 }
 
-static void retry_set(struct watch *w, struct timer *t, void (*fire)(struct timer *),
-                      uint32_t *tries)
+void watch_retry(struct watch *w, struct timer *t, void (*fire)(struct timer *), uint32_t *tries)
 {
     struct err err = {0};
 
     t->fire = fire;
-    if (timer_in(w, t, retry_delay_ns(tries), &err) < 0)
+    if (watch_timer_in(w, t, retry_delay_ns(tries), &err) < 0)
         log_error("watch: %s", err.msg);
 }
 
@@ -377,10 +466,8 @@ static void source_trouble(struct source *s, const struct err *err)
     if (strcmp(s->trouble, err->msg) != 0)
         log_warn("watch of %s %s: %s; trying again", s->api_version, s->kind, err->msg);
     snprintf(s->trouble, sizeof(s->trouble), "%s", err->msg);
-    retry_set(s->watch, &s->retry, resolve_again, &s->tries);
+    watch_retry(s->watch, &s->retry, resolve_again, &s->tries);
 }
-
-static void sub_review(struct sub *sub);
 
 static int reflect(struct source *s, struct err *err)
 {
@@ -427,7 +514,7 @@ static void resolved(void *ctx, const struct kube_resource *resource, const stru
         return;
     }
     for (struct sub *sub = s->subs; sub; sub = sub->next)
-        sub_review(sub);
+        admit_ask(sub);
 }
 
 static void source_resolve(struct source *s)
@@ -456,94 +543,6 @@ static void source_start(struct source *s)
         source_resolve(s);
 }
 
-/* --- reviews: may this guest see it? --- */
-
-static void review_again(struct timer *t)
-{
-    sub_review(container_of(t, struct sub, retry));
-}
-
-static size_t questions(const struct sub *sub)
-{
-    return 2 * (sub->spec->nnamespaces ? sub->spec->nnamespaces : 1);
-}
-
-static void not_admitted(struct sub *sub, bool denied, const char *why)
-{
-    if (strcmp(sub->reason, why) != 0)
-        log_line(LOG_WARN, sub->guest->id, "trigger %u: %s; asking again", sub->trigger, why);
-    snprintf(sub->reason, sizeof(sub->reason), "%s", why);
-    guest_note_error(sub->guest, why);
-    sub->denied = denied;
-    sub->question = 0;
-    retry_set(sub->source->watch, &sub->retry, review_again, &sub->tries);
-}
-
-static const char *asked_namespace(const struct sub *sub)
-{
-    return sub->spec->nnamespaces ? sub->spec->namespaces[sub->question / 2] : "";
-}
-
-static void reviewed(void *ctx, bool allowed, const char *reason, const struct err *err)
-{
-    struct sub *sub = ctx;
-    char why[ERR_MSG_MAX];
-
-    sub->review = NULL;
-    if (err) {
-        snprintf(why, sizeof(why), "review of its rights: %s", err->msg);
-        not_admitted(sub, false, why);
-        return;
-    }
-    if (!allowed) {
-        snprintf(why, sizeof(why),
-                 "service account %s may not %s %s in %s%s%s%s (give it a role that allows it)",
-                 sub->guest->spec->service_account, verbs[sub->question % 2],
-                 sub->source->resource.resource,
-                 sub->spec->nnamespaces ? "namespace " : "all namespaces", asked_namespace(sub),
-                 reason[0] ? ": " : "", reason);
-        not_admitted(sub, true, why);
-        return;
-    }
-    if (++sub->question < questions(sub)) {
-        sub_review(sub);
-        return;
-    }
-    sub->admitted = true;
-    sub->denied = false;
-    if (sub->reason[0])
-        guest_note_error(sub->guest, "");
-    sub->reason[0] = 0;
-    go_live(sub);
-}
-
-static void sub_review(struct sub *sub)
-{
-    const struct guest_spec *spec = sub->guest->spec;
-    const struct kube_resource *r = &sub->source->resource;
-    char user[2 * SPEC_SUBDOMAIN_MAX + 32], of_namespace[SPEC_SUBDOMAIN_MAX + 32];
-    const char *groups[] = {"system:serviceaccounts", of_namespace, "system:authenticated", NULL};
-    struct review_question q = {.user = user,
-                                .groups = groups,
-                                .verb = verbs[sub->question % 2],
-                                .group = r->group,
-                                .resource = r->resource,
-                                .namespace_ = asked_namespace(sub)};
-    struct err err = {0};
-
-    if (sub->admitted || sub->review || sub->source->watch->stopped || !sub->source->resolved)
-        return;
-    if (!spec->service_account) {
-        not_admitted(sub, true, "a watch needs capabilities.kube.serviceAccount");
-        return;
-    }
-    snprintf(user, sizeof(user), "system:serviceaccount:%s:%s", spec->namespace_,
-             spec->service_account);
-    snprintf(of_namespace, sizeof(of_namespace), "system:serviceaccounts:%s", spec->namespace_);
-    if (review_start(&sub->review, &sub->source->watch->opts.http, &q, reviewed, sub, &err) < 0)
-        not_admitted(sub, false, err.msg);
-}
-
 /* --- life --- */
 
 static struct source *source_find(const struct watch *w, const char *api_version, const char *kind)
@@ -562,11 +561,11 @@ static void source_free(struct source *s)
     s->watch->opts.time.clear(s->watch->opts.time.ctx, &s->relist);
     for (struct sub *sub = s->subs, *next; sub; sub = next) {
         next = sub->next;
-        review_cancel(sub->review);
-        s->watch->opts.time.clear(s->watch->opts.time.ctx, &sub->retry);
+        admit_forget(sub);
         free(sub);
     }
     table_free(s->table);
+    free(s->index);
     free(s->api_version);
     free(s->kind);
     free(s);
@@ -635,6 +634,7 @@ int watch_new(struct watch **out, const struct watch_opts *opts, struct err *err
     if (!w)
         return err_set(err, ERR_NOMEM, 0, "no memory for the watches");
     w->opts = *opts;
+    admit_init(&w->admit);
     w->trigger = (struct trigger){.ctx = w, .fill = fill, .due_since = due_since};
     if (db_scan(opts->db, TABLE, restore, w, err) < 0) {
         watch_free(w);
@@ -648,6 +648,7 @@ void watch_free(struct watch *w)
 {
     if (!w)
         return;
+    admit_stop(w);
     for (struct source *s = w->sources, *next; s; s = next) {
         next = s->next;
         source_free(s);
@@ -664,21 +665,31 @@ const struct trigger *watch_trigger(const struct watch *w)
 static int subscribe(struct watch *w, struct guest *g, uint16_t trigger, struct err *err)
 {
     const struct watch_spec *spec = &g->spec->watches[trigger];
-    struct sub *sub = calloc(1, sizeof(*sub));
+    size_t nplaces = spec->nnamespaces ? spec->nnamespaces : 1;
+    struct sub *sub = calloc(1, sizeof(*sub) + nplaces * sizeof(sub->places[0]));
     struct source *s;
 
     if (!sub || source_get(&s, w, spec->api_version, spec->kind, err) < 0) {
         free(sub);
         return err_set(err, ERR_NOMEM, 0, "no memory for a watch");
     }
-    *sub = (struct sub){.source = s, .guest = g, .spec = spec, .trigger = trigger, .next = s->subs};
+    sub->source = s;
+    sub->guest = g;
+    sub->trigger = trigger;
+    sub->nplaces = (uint16_t)nplaces;
+    if (index_add(s, sub, err) < 0) { /* then nothing is in it yet */
+        free(sub);
+        return -1;
+    }
+    sub->next = s->subs;
     s->subs = sub;
+    s->undecided++;
     g->subs[trigger] = sub;
     guest_hold(g);
     if (w->started && !s->restored)
         source_start(s);
     else if (w->started)
-        sub_review(sub);
+        admit_ask(sub);
     return 0;
 }
 
@@ -704,6 +715,7 @@ void watch_start(struct watch *w)
 void watch_stop(struct watch *w)
 {
     w->stopped = true;
+    admit_stop(w);
     for (struct source *s = w->sources; s; s = s->next) {
         if (s->reflector)
             reflector_stop(s->reflector);
@@ -711,11 +723,9 @@ void watch_stop(struct watch *w)
         s->discovery = NULL;
         w->opts.time.clear(w->opts.time.ctx, &s->retry);
         w->opts.time.clear(w->opts.time.ctx, &s->relist);
-        for (struct sub *sub = s->subs; sub; sub = sub->next) {
-            review_cancel(sub->review);
-            sub->review = NULL;
-            w->opts.time.clear(w->opts.time.ctx, &sub->retry);
-        }
+        for (struct sub *sub = s->subs; sub; sub = sub->next)
+            if (sub->trouble)
+                w->opts.time.clear(w->opts.time.ctx, &sub->trouble->retry);
     }
 }
 
@@ -726,13 +736,7 @@ bool watch_ready(const struct watch *w, struct buf *why)
     bool ready = true;
 
     for (const struct source *s = w->sources; s; s = s->next) {
-        size_t pending = 0;
-
-        if (!s->subs)
-            continue;
-        for (const struct sub *sub = s->subs; sub; sub = sub->next)
-            pending += !sub->admitted && !sub->denied;
-        if (!s->synced || pending) {
+        if (s->subs && (!s->synced || s->undecided)) {
             ready = false;
             if (why)
                 (void)!buf_printf(why, NULL, "watch of %s %s: %s%s\n", s->api_version, s->kind,
@@ -754,5 +758,5 @@ json_t *watch_describe(const struct watch *w, const struct guest *g, uint16_t tr
     return json_pack("{s:s, s:s, s:s, s:b, s:b, s:I, s:s, s:s}", "apiVersion", s->api_version,
                      "kind", s->kind, "path", s->resource.path, "synced", s->synced, "admitted",
                      sub->admitted, "handled", (json_int_t)guest_seen(sub->guest, sub->trigger),
-                     "reason", sub->reason, "trouble", s->trouble);
+                     "reason", sub->trouble ? sub->trouble->reason : "", "trouble", s->trouble);
 }

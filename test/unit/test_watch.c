@@ -5,6 +5,7 @@
 #include "fake_kube.h"
 
 #include "base/buf.h"
+#include "base/limits.h"
 #include "engine/snapshot.h"
 #include "guest/guest.h"
 #include "support/tmp_dir.h"
@@ -654,6 +655,117 @@ static void test_an_event_has_the_object_as_it_is_now(void **state)
     close_world(&w);
 }
 
+static void test_the_same_question_is_asked_once(void **state)
+{
+    struct guest *g[3];
+    struct world w;
+
+    (void)state;
+    open_world(&w, &dir);
+    g[0] = add(&w, "a", "one", IN("a"));
+    g[1] = add(&w, "b", "one", IN("a"));
+    g[2] = add(&w, "c", "two", IN("a"));
+    begin(&w, IN("a/x@1"));
+    assert_int_equal(w.reviews, 4); /* list and watch, of two accounts */
+    for (int i = 0; i < 3; i++)
+        assert_keys(g[i], "a/x");
+    close_world(&w);
+}
+
+static void test_what_was_allowed_is_not_believed_for_long(void **state)
+{
+    struct guest *later;
+    struct world w;
+
+    (void)state;
+    open_world(&w, &dir);
+    add(&w, "a", "one", IN("a"));
+    begin(&w, IN("a/x@1"));
+    w.deny = "list";
+    later = add(&w, "later", "one", IN("a"));
+    answer_all(&w, true);
+    assert_keys(later, "");
+    assert_int_equal(w.reviews, 3);
+    close_world(&w);
+}
+
+static void test_a_broken_review_is_asked_again_for_all_who_wait(void **state)
+{
+    struct guest *a, *b;
+    struct world w;
+
+    (void)state;
+    open_world(&w, &dir);
+    a = add(&w, "a", "one", IN("a"));
+    b = add(&w, "b", "one", IN("a"));
+    watch_start(w.watch);
+    answer_all(&w, false);
+    list(&w, IN("a/x@1"));
+    assert_int_equal(reviews_open(&w), 1);
+    for (size_t i = 0; i < w.fake.n; i++)
+        if (w.fake.streams[i]->open && is_review(w.fake.streams[i]))
+            fake_break(w.fake.streams[i]);
+    assert_non_null(strstr(a->last_error, "connection lost"));
+    assert_non_null(strstr(b->last_error, "connection lost"));
+    assert_false(watch_ready(w.watch, NULL));
+    fake_pass(&w.fake, NS_PER_S);
+    answer_all(&w, true);
+    assert_keys(a, "a/x");
+    assert_keys(b, "a/x");
+    assert_string_equal(a->last_error, "");
+    close_world(&w);
+}
+
+#define MANY 300
+
+static void test_many_ask_a_few_at_a_time_and_each_is_told_of_its_own(void **state)
+{
+    static struct guest *g[MANY];
+    char name[MANY][16], object[32];
+    struct world w;
+
+    (void)state;
+    open_world(&w, &dir);
+    for (int i = 0; i < MANY; i++) {
+        snprintf(name[i], sizeof(name[i]), "n%d", i);
+        g[i] = add(&w, name[i], name[i], IN(name[i]));
+    }
+    watch_start(w.watch);
+    answer_all(&w, false);
+    list(&w, NULL);
+    assert_int_equal(reviews_open(&w), WATCH_REVIEWS_MAX);
+    answer_all(&w, true);
+    assert_int_equal(w.reviews, 2 * MANY);
+    assert_true(watch_ready(w.watch, NULL));
+    for (int i = 0; i < MANY; i++)
+        event(&w, "ADDED", name[i], "x", (unsigned)i + 1);
+    for (int i = 0; i < MANY; i++) {
+        snprintf(object, sizeof(object), "n%d/x", i);
+        assert_keys(g[i], object);
+    }
+    close_world(&w);
+}
+
+static void test_several_namespaces_are_told_in_the_order_of_changes(void **state)
+{
+    const char *want[] = {"b/1", "a/2", "b/3", "a/4"};
+    struct guest *both;
+    struct mail mail;
+    struct world w;
+
+    (void)state;
+    open_world(&w, &dir);
+    both = add(&w, "both", "one", IN("a", "b"));
+    begin(&w, IN("b/1@1", "a/2@2", "c/0@3", "b/3@4", "a/4@5"));
+    for (int i = 0; i < 4; i++) {
+        assert_true(mailbox_take(&both->mailbox, clock_now_ns(), &mail));
+        assert_string_equal(mail.key, want[i]);
+        mailbox_done(&both->mailbox, clock_now_ns(), 0);
+    }
+    assert_int_equal(mailbox_len(both->mailbox), 0);
+    close_world(&w);
+}
+
 static void test_readiness_says_what_is_missing(void **state)
 {
     AUTO_BUF struct buf why = {0};
@@ -690,6 +802,11 @@ int main(void)
         T(test_one_that_may_not_see_it_is_asked_about_again),
         T(test_one_without_an_account_is_told_nothing),
         T(test_an_event_has_the_object_as_it_is_now),
+        T(test_the_same_question_is_asked_once),
+        T(test_what_was_allowed_is_not_believed_for_long),
+        T(test_a_broken_review_is_asked_again_for_all_who_wait),
+        T(test_many_ask_a_few_at_a_time_and_each_is_told_of_its_own),
+        T(test_several_namespaces_are_told_in_the_order_of_changes),
         T(test_readiness_says_what_is_missing),
     };
 
