@@ -68,7 +68,7 @@ function(roost_wat name source)
   get_filename_component(source ${source} ABSOLUTE)
   add_custom_command(
     OUTPUT ${GUESTS_DIR}/${name}.wasm
-    COMMAND ${WAT2WASM} --enable-tail-call --debug-names ${source} -o ${GUESTS_DIR}/${name}.wasm
+    COMMAND ${WAT2WASM} --enable-tail-call --enable-multi-memory --enable-threads --debug-names ${source} -o ${GUESTS_DIR}/${name}.wasm
     DEPENDS ${source}
     COMMENT "Guest ${name}.wasm"
     VERBATIM)

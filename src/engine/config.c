@@ -7,8 +7,9 @@
  *    guard behind it, so that bounds are checked by the MMU and a memory never moves. Never the
  *    pooling allocator: it would hand one guest's mapped snapshot to the next.
  *  - no unwind tables: nothing native unwinds through guests, and images become much smaller.
- *  - Wasm features: those of the core specification 2.0 and tail calls. The others are refused by
- *    the rewriter by name; they are off here so that a gap in it is no hole. Typed function
+ *  - Wasm features: those of the core specification 2.0, tail calls, several memories, and atomic
+ *    instructions (never a shared memory: the rewriter makes it a plain one). The others are
+ * refused by the rewriter by name; they are off here so that a gap in it is no hole. Typed function
  *    references, GC and exceptions have no switch without Wasmtime's feature "gc", which is not
  *    built: gc_support covers them.
  */
@@ -31,7 +32,7 @@
 #define MEMORY_GUARD_BYTES       (32ull << 20)
 
 /* Of the settings below; raise it when one changes. */
-#define SETTINGS_VERSION 1
+#define SETTINGS_VERSION 2
 
 static void config_features(wasm_config_t *c)
 {
@@ -42,7 +43,10 @@ static void config_features(wasm_config_t *c)
     wasmtime_config_wasm_simd_set(c, true);
     wasmtime_config_wasm_bulk_memory_set(c, true);
     wasmtime_config_wasm_multi_value_set(c, true);
-    wasmtime_config_wasm_multi_memory_set(c, false);
+    wasmtime_config_wasm_multi_memory_set(c, true);
+#ifdef WASMTIME_FEATURE_THREADS
+    wasmtime_config_wasm_threads_set(c, true);
+#endif
     wasmtime_config_wasm_memory64_set(c, false);
     wasmtime_config_wasm_wide_arithmetic_set(c, false);
     wasmtime_config_wasm_branch_hinting_set(c, false);

@@ -147,6 +147,21 @@ static int add_global(struct image *im, const wasm_name_t *name, struct err *err
     return 0;
 }
 
+static bool has_prefix(const wasm_name_t *name, const char *prefix)
+{
+    return name->size > strlen(prefix) && !memcmp(name->data, prefix, strlen(prefix));
+}
+
+/* What the rewriter says (rewrite.h), behind the prefix of its export. */
+static int set_unsavable(struct image *im, const wasm_name_t *name, struct err *err)
+{
+    const size_t n = strlen(REWRITE_UNSAVABLE);
+
+    free(im->unsavable);
+    im->unsavable = strndup(name->data + n, name->size - n);
+    return im->unsavable ? 0 : err_set(err, ERR_NOMEM, 0, "no memory for an image");
+}
+
 struct exports {
     bool abi, handle, memory;
 };
@@ -167,8 +182,11 @@ static int note_export(struct image *im, struct exports *seen, const wasm_export
         im->has_initialize = is_func(type, 0);
     else if (name_is(name, REWRITE_START))
         im->has_start = is_func(type, 0);
-    else if (name->size > strlen(REWRITE_GLOBAL_PREFIX) &&
-             !memcmp(name->data, REWRITE_GLOBAL_PREFIX, strlen(REWRITE_GLOBAL_PREFIX)))
+    else if (has_prefix(name, REWRITE_MEMORY_PREFIX))
+        im->memories++;
+    else if (has_prefix(name, REWRITE_UNSAVABLE))
+        return set_unsavable(im, name, err);
+    else if (has_prefix(name, REWRITE_GLOBAL_PREFIX))
         return add_global(im, name, err);
     return 0;
 }
@@ -179,6 +197,7 @@ static int read_exports(struct image *im, struct err *err)
     struct exports seen = {0};
     int rc = 0;
 
+    im->memories = 1; /* those beyond are exports of the rewriter's */
     wasmtime_module_exports(im->module, &exports);
     for (size_t i = 0; i < exports.size && rc == 0; i++)
         rc = note_export(im, &seen, exports.data[i], err);
@@ -240,10 +259,16 @@ void image_unref(struct image *im)
     for (uint32_t i = 0; i < im->nglobals; i++)
         free(im->globals[i]);
     free(im->globals);
+    free(im->unsavable);
     free(im);
 }
 
 uint32_t image_globals(const struct image *im)
 {
     return im->nglobals;
+}
+
+const char *image_unsavable(const struct image *im)
+{
+    return im->unsavable;
 }

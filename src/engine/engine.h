@@ -69,9 +69,13 @@ int image_load(struct image **out, struct engine *engine, const char *path, stru
 struct image *image_ref(struct image *image);
 void image_unref(struct image *image); /* NULL is fine; any thread */
 uint32_t image_globals(const struct image *image);
+/* What of its guests' state a sleep would lose, such as "table 0 (table.set in function 7)", so
+ * that they cannot be saved (instance_save refuses); NULL: nothing. Lives as long as the image. */
+const char *image_unsavable(const struct image *image);
 
 struct instance_opts {
-    uint64_t memory_bytes_max;            /* growth past it is refused to the guest */
+    uint64_t memory_bytes_max;            /* growth past it is refused to the guest; of several
+                                             memories each gets an equal part */
     uint64_t cpu_ns_max;                  /* running time of one event; past it the call traps */
     const char *const *args, *const *env; /* WASI's; borrowed for the instance's life */
     size_t nargs, nenv;

@@ -100,8 +100,8 @@ int instance_new(struct instance **out, struct engine *e, struct image *image,
     abi_bind_output(i);
     i->store = wasmtime_store_new(e->engine, i, NULL);
     i->context = wasmtime_store_context(i->store);
-    wasmtime_store_limiter(i->store, (int64_t)opts->memory_bytes_max, GUEST_TABLE_ELEMENTS_MAX, 1,
-                           GUEST_TABLES_MAX, 1);
+    wasmtime_store_limiter(i->store, (int64_t)(opts->memory_bytes_max / image->memories),
+                           GUEST_TABLE_ELEMENTS_MAX, 1, GUEST_TABLES_MAX, image->memories);
     wasmtime_context_set_epoch_deadline(i->context, 1);
     wasmtime_store_epoch_deadline_callback(i->store, at_tick, i, NULL);
     if (instantiate(i, err) < 0 || look_up(i, err) < 0) {
@@ -315,6 +315,9 @@ int instance_save(struct snapshot **out, struct slot *dropped, size_t *ndropped,
     int rc;
 
     assert(!i->future);
+    if (i->image->unsavable)
+        return err_set(err, ERR_UNSUPPORTED, 0, "its module cannot be saved: %s",
+                       i->image->unsavable);
     if (!globals)
         return err_set(err, ERR_NOMEM, 0, "no memory for %u globals", i->image->nglobals);
     save.memory_pages = (uint32_t)(instance_memory_bytes(i) / PAGE_BYTES);

@@ -27,6 +27,8 @@ struct image {
     bool has_start, has_initialize;
     uint32_t nglobals;
     char **globals; /* export names of the mutable globals, in the module's order */
+    uint32_t memories;
+    char *unsavable; /* what of it a sleep would lose; NULL: nothing */
 };
 
 /* An import that waits: what to try again at each poll. */

@@ -1,7 +1,7 @@
 /* Reads the module once (rewrite_sections.c), then copies it, section by section. Only the export
  * section is written anew: the module's own entries as they were, then what is added. It is put
  * where it belongs when the module had none. So nothing else moves, no index changes, and code is
- * copied untouched.
+ * copied untouched; of a shared memory one byte changes, its flags.
  */
 #include "engine/rewrite.h"
 
@@ -78,6 +78,29 @@ static int put_globals(struct buf *out, const struct sections *s, struct err *er
     return 0;
 }
 
+/* The memories beyond the first, and what a sleep would lose. */
+static int put_unsavable(struct buf *out, const struct sections *s, struct err *err)
+{
+    char name[sizeof(REWRITE_UNSAVABLE) + REWRITE_UNSAVABLE_BYTES];
+
+    for (uint32_t i = 1; i < s->memories; i++) {
+        snprintf(name, sizeof(name), REWRITE_MEMORY_PREFIX "%" PRIu32, i);
+        if (put_export(out, name, KIND_MEMORY, i, err) < 0)
+            return -1;
+    }
+    if (!s->unsavable.kinds || !s->memories)
+        return 0;
+    snprintf(name, sizeof(name), REWRITE_UNSAVABLE "%s", s->unsavable.text);
+    return put_export(out, name, KIND_MEMORY, 0, err);
+}
+
+static uint32_t count_unsavable(const struct sections *s)
+{
+    if (!s->memories) /* such a module is no guest */
+        return 0;
+    return s->memories - 1 + (s->unsavable.kinds ? 1 : 0);
+}
+
 static bool adds_memory(const struct sections *s)
 {
     return s->memories && !s->exports_memory;
@@ -96,6 +119,8 @@ static int put_exports(struct buf *out, const struct sections *s, uint32_t count
         return -1;
     if (s->has_start && put_export(out, REWRITE_START, KIND_FUNCTION, s->start, err) < 0)
         return -1;
+    if (put_unsavable(out, s, err) < 0)
+        return -1;
     return put_globals(out, s, err);
 }
 
@@ -103,7 +128,8 @@ static int put_export_section(struct buf *out, const struct sections *s, struct 
 {
     static const uint8_t id = SECTION_EXPORT;
     AUTO_BUF struct buf body = {.max = MODULE_BYTES_MAX};
-    uint32_t count = s->exports + s->mutables + (s->has_start ? 1 : 0) + (adds_memory(s) ? 1 : 0);
+    uint32_t count = s->exports + s->mutables + (s->has_start ? 1 : 0) + (adds_memory(s) ? 1 : 0) +
+                     count_unsavable(s);
 
     if (count == 0)
         return 0;
@@ -130,6 +156,19 @@ static bool keeps(const struct section *section)
            memcmp(name.data, "name", 4) == 0;
 }
 
+static int put_section(struct buf *out, const struct sections *s, const struct reader *module,
+                       const struct section *section)
+{
+    size_t before = out->len;
+
+    if (buf_append(out, module->base + section->at, section->body.end - section->at, module->err) <
+        0)
+        return -1;
+    for (uint32_t i = 0; section->id == SECTION_MEMORY && i < s->nshared; i++)
+        out->data[before + s->shared_at[i] - section->at] = LIMITS_HAS_MAX;
+    return 0;
+}
+
 static int put_sections(struct buf *out, const struct sections *s, struct reader module)
 {
     struct err *err = module.err;
@@ -146,8 +185,7 @@ static int put_sections(struct buf *out, const struct sections *s, struct reader
             if (put_export_section(out, s, err) < 0)
                 return -1;
         }
-        if (keeps(&section) &&
-            buf_append(out, module.base + section.at, section.body.end - section.at, err) < 0)
+        if (keeps(&section) && put_section(out, s, &module, &section) < 0)
             return -1;
     }
     return exported ? 0 : put_export_section(out, s, err);
@@ -179,6 +217,9 @@ int rewrite_module(struct buf *out, const uint8_t *module, size_t len, struct re
         *info = (struct rewrite_info){.mutable_globals = s.mutables,
                                       .memory_min = s.memory_min,
                                       .memory_max = s.memory_max,
+                                      .memories = s.memories,
                                       .had_start = s.has_start};
+    if (info)
+        memcpy(info->unsavable, s.unsavable.text, sizeof(info->unsavable));
     return 0;
 }

@@ -1,12 +1,12 @@
-/* Instructions, read for their length and for what must not be there.
+/* Instructions, read for their length and for what a sleep would lose.
  *
  * The compiler validates code; here each instruction is only decoded far enough to find the next
- * one, so that no forbidden instruction can hide. For that every opcode of what is enabled (core
- * specification 2.0 and tail calls) has the form of its immediates in a table, every other opcode
- * is an error: by name where it belongs to a proposal that is known, else as malformed.
+ * one, so that none can hide. For that every opcode of what is enabled (core specification 2.0,
+ * tail calls, several memories, atomics) has the form of its immediates in a table, every other
+ * opcode is an error: by name where it belongs to a proposal that is known, else as malformed.
  *
- * Forbidden is what changes state that a sleep does not save: the contents or size of tables, and
- * which segments were dropped.
+ * What changes state that a sleep does not save is noted: the contents or size of tables, and which
+ * segments were dropped. (memory.init alone is not: what it copies from does not change.)
  */
 #include "engine/rewrite_read.h"
 
@@ -18,14 +18,13 @@ enum form {
     FORM_UNKNOWN,
     FORM_NONE,
     FORM_BLOCK,       /* block type */
-    FORM_INDEX,       /* label, function, local, global, table */
-    FORM_INDEX2,      /* call_indirect: type, table */
+    FORM_INDEX,       /* label, function, local, global, table, memory */
+    FORM_INDEX2,      /* call_indirect: type, table; memory.copy */
     FORM_BR_TABLE,    /* vector of labels, label */
     FORM_TYPES,       /* select with types */
     FORM_MEMORY,      /* alignment, offset */
     FORM_MEMORY_LANE, /* and a lane */
-    FORM_ZERO,        /* memory index, which must be 0 */
-    FORM_ZERO2,
+    FORM_CHANGES,     /* as `changes` says */
     FORM_S32,
     FORM_S64,
     FORM_4,
@@ -42,12 +41,12 @@ enum {
     U = FORM_UNKNOWN,
     N = FORM_NONE,
     B = FORM_BLOCK,    /* block loop if */
-    I = FORM_INDEX,    /* br call local.get global.get table.get ... */
+    I = FORM_INDEX,    /* br call local.get global.get table.get memory.size ... */
     J = FORM_INDEX2,   /* call_indirect return_call_indirect */
     T = FORM_BR_TABLE, /* br_table */
     S = FORM_TYPES,    /* select t */
     M = FORM_MEMORY,   /* loads and stores */
-    Z = FORM_ZERO,     /* memory.size memory.grow */
+    C = FORM_CHANGES,  /* table.set */
     W = FORM_S32,      /* i32.const */
     L = FORM_S64,      /* i64.const */
     F = FORM_4,        /* f32.const */
@@ -63,9 +62,9 @@ static const uint8_t plain[256] = {
     /*        0  1  2  3  4  5  6  7  8  9  a  b  c  d  e  f */
     /* 0_ */ N, N, B, B, B, N, R, R, R, R, R, N, I, I, T, N,
     /* 1_ */ I, J, I, J, R, R, U, U, R, R, N, N, S, U, U, R,
-    /* 2_ */ I, I, I, I, I, I, R, U, M, M, M, M, M, M, M, M,
-    /* 3_ */ M, M, M, M, M, M, M, M, M, M, M, M, M, M, M, Z,
-    /* 4_ */ Z, W, L, F, D, N, N, N, N, N, N, N, N, N, N, N,
+    /* 2_ */ I, I, I, I, I, I, C, U, M, M, M, M, M, M, M, M,
+    /* 3_ */ M, M, M, M, M, M, M, M, M, M, M, M, M, M, M, I,
+    /* 4_ */ I, W, L, F, D, N, N, N, N, N, N, N, N, N, N, N,
     /* 5_ */ N, N, N, N, N, N, N, N, N, N, N, N, N, N, N, N,
     /* 6_ */ N, N, N, N, N, N, N, N, N, N, N, N, N, N, N, N,
     /* 7_ */ N, N, N, N, N, N, N, N, N, N, N, N, N, N, N, N,
@@ -88,12 +87,14 @@ struct range {
 /* Behind 0xfc. */
 static const struct range misc[] = {
     {0, 7, FORM_NONE},      /* trunc_sat */
-    {8, 9, FORM_REFUSED},   /* memory.init data.drop */
-    {10, 10, FORM_ZERO2},   /* memory.copy */
-    {11, 11, FORM_ZERO},    /* memory.fill */
-    {12, 15, FORM_REFUSED}, /* table.init elem.drop table.copy table.grow */
+    {8, 8, FORM_INDEX2},    /* memory.init */
+    {9, 9, FORM_CHANGES},   /* data.drop */
+    {10, 10, FORM_INDEX2},  /* memory.copy */
+    {11, 11, FORM_INDEX},   /* memory.fill */
+    {12, 15, FORM_CHANGES}, /* table.init elem.drop table.copy table.grow */
     {16, 16, FORM_INDEX},   /* table.size */
-    {17, 22, FORM_REFUSED}, /* table.fill memory.discard, wide arithmetic */
+    {17, 17, FORM_CHANGES}, /* table.fill */
+    {18, 22, FORM_REFUSED}, /* memory.discard, wide arithmetic */
 };
 
 /* Behind 0xfd. */
@@ -110,6 +111,13 @@ static const struct range simd[] = {
     {256, 275, FORM_REFUSED},   /* relaxed */
 };
 
+/* Behind 0xfe. */
+static const struct range atomics[] = {
+    {0, 2, FORM_MEMORY},   /* notify, wait32, wait64 */
+    {3, 3, FORM_LANE},     /* fence */
+    {16, 78, FORM_MEMORY}, /* loads, stores, read-modify-write */
+};
+
 #define RANGES(table) (table), sizeof(table) / sizeof((table)[0])
 
 struct refusal {
@@ -119,18 +127,10 @@ struct refusal {
     const char *why;
 };
 
-static const char why_table[] =
-    "changes a table, which is lost when the guest sleeps: link it statically, as one module, "
-    "without --growable-table";
-static const char why_segment[] =
-    "needs a passive segment, whose state is lost when the guest sleeps: build without threads "
-    "(-pthread, --shared-memory)";
 static const char why_exceptions[] =
     "exceptions are not supported: build without -fwasm-exceptions";
 static const char why_gc[] =
     "typed references and garbage collection are not supported: build for core WebAssembly 2.0";
-static const char why_threads[] =
-    "threads and atomics are not supported: build without -pthread and -matomics";
 static const char why_core[] =
     "this proposal is not supported: build for core WebAssembly 2.0, without it";
 
@@ -138,22 +138,26 @@ static const struct refusal refused[] = {
     {0, 0x06, 0x0a, "try, catch, throw", why_exceptions},
     {0, 0x14, 0x15, "call_ref", why_gc},
     {0, 0x18, 0x1f, "delegate, catch_all, try_table", why_exceptions},
-    {0, 0x26, 0x26, "table.set", why_table},
     {0, 0xd3, 0xd6, "ref.eq, ref.as_non_null, br_on_null", why_gc},
     {0, 0xe0, 0xe6, "stack switching", why_core},
     {0xfb, 0, UINT16_MAX, "garbage collection", why_gc},
-    {0xfc, 8, 8, "memory.init", why_segment},
-    {0xfc, 9, 9, "data.drop", why_segment},
-    {0xfc, 12, 12, "table.init", why_table},
-    {0xfc, 13, 13, "elem.drop", why_segment},
-    {0xfc, 14, 14, "table.copy", why_table},
-    {0xfc, 15, 15, "table.grow", why_table},
-    {0xfc, 17, 17, "table.fill", why_table},
     {0xfc, 18, 18, "memory.discard", why_core},
     {0xfc, 19, 22, "wide arithmetic", why_core},
     {0xfd, 256, 275, "relaxed SIMD",
      "its results differ between machines: build without -mrelaxed-simd"},
-    {0xfe, 0, UINT16_MAX, "atomics", why_threads},
+};
+
+/* What of the state that a sleep loses an instruction changes. */
+static const struct change {
+    uint8_t opcode; /* the number behind 0xfc; table.set's own */
+    bool two;       /* two immediates; `what` is the second of table.init, else the first */
+    enum unsavable_kind kind;
+    const char *name;
+} changes[] = {
+    {0x26, false, UNSAVABLE_TABLE, "table.set"}, {9, false, UNSAVABLE_DATA, "data.drop"},
+    {12, true, UNSAVABLE_TABLE, "table.init"},   {13, false, UNSAVABLE_ELEMENTS, "elem.drop"},
+    {14, true, UNSAVABLE_TABLE, "table.copy"},   {15, false, UNSAVABLE_TABLE, "table.grow"},
+    {17, false, UNSAVABLE_TABLE, "table.fill"},
 };
 
 static enum form form_in(const struct range *ranges, size_t n, uint32_t opcode)
@@ -185,6 +189,30 @@ static int read_index(struct reader *r)
     uint32_t index;
 
     return reader_u32(r, &index, "index");
+}
+
+static void note_change(const struct reader *r, const struct change *c, uint32_t what)
+{
+    const char *of = c->kind == UNSAVABLE_TABLE      ? "table"
+                     : c->kind == UNSAVABLE_ELEMENTS ? "element segment"
+                                                     : "data segment";
+
+    reader_unsavable(r, c->kind, "%s %" PRIu32 " (%s in function %" PRIu32 ")", of, what, c->name,
+                     r->function);
+}
+
+/* opcode: table.set's, or what is behind 0xfc. */
+static int read_change(struct reader *r, uint32_t opcode)
+{
+    const struct change *c = changes;
+    uint32_t first, second = 0;
+
+    while (c->opcode != opcode)
+        c++;
+    if (reader_u32(r, &first, "index") < 0 || (c->two && reader_u32(r, &second, "index") < 0))
+        return -1;
+    note_change(r, c, opcode == 12 ? second : first);
+    return 0;
 }
 
 /* Positive numbers are types, negative ones value types in one byte. */
@@ -230,27 +258,15 @@ static int read_types(struct reader *r)
 static int read_memory(struct reader *r)
 {
     size_t begin = r->at;
-    uint32_t align, offset;
+    uint32_t align, memory, offset;
 
     if (reader_u32(r, &align, "alignment") < 0)
         return -1;
     if (align >= 2 * ALIGN_MEMORY_INDEX)
         return reader_invalid(r, begin, "alignment 2^%" PRIu32, align);
-    if (align >= ALIGN_MEMORY_INDEX)
-        return reader_refuse(r, begin, "several memories: link with one memory only");
-    return reader_u32(r, &offset, "offset of a memory access");
-}
-
-static int read_zero(struct reader *r)
-{
-    size_t begin = r->at;
-    uint32_t memory;
-
-    if (reader_u32(r, &memory, "memory index") < 0)
+    if (align >= ALIGN_MEMORY_INDEX && reader_u32(r, &memory, "memory index") < 0)
         return -1;
-    if (memory != 0)
-        return reader_refuse(r, begin, "several memories: link with one memory only");
-    return 0;
+    return reader_u32(r, &offset, "offset of a memory access");
 }
 
 static int read_immediates(struct reader *r, enum form form)
@@ -275,10 +291,6 @@ static int read_immediates(struct reader *r, enum form form)
         return read_memory(r);
     case FORM_MEMORY_LANE:
         return read_memory(r) < 0 ? -1 : reader_skip(r, 1, "lane");
-    case FORM_ZERO:
-        return read_zero(r);
-    case FORM_ZERO2:
-        return read_zero(r) < 0 ? -1 : read_zero(r);
     case FORM_S32:
         return reader_signed(r, 32, &number, "i32.const");
     case FORM_S64:
@@ -309,6 +321,8 @@ static int read_prefixed(struct reader *r, uint8_t prefix, uint32_t *opcode, enu
         *form = form_in(RANGES(misc), *opcode);
     else if (prefix == 0xfd)
         *form = form_in(RANGES(simd), *opcode);
+    else if (prefix == 0xfe)
+        *form = form_in(RANGES(atomics), *opcode);
     else
         *form = FORM_REFUSED;
     return 0;
@@ -330,6 +344,8 @@ static int read_instruction(struct reader *r, uint8_t *opcode, uint32_t *sub)
         return *opcode >= 0xfb ? refuse(r, begin, *opcode, *sub) : refuse(r, begin, 0, *opcode);
     if (form == FORM_UNKNOWN)
         return reader_invalid(r, begin, "unknown instruction 0x%02x %" PRIu32, *opcode, *sub);
+    if (form == FORM_CHANGES)
+        return read_change(r, *opcode == 0xfc ? *sub : *opcode);
     return read_immediates(r, form);
 }
 

@@ -1,9 +1,11 @@
 #include "engine/rewrite_read.h"
 
 #include "base/limits.h"
+#include "base/text.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -51,6 +53,24 @@ int reader_limit(const struct reader *r, size_t at, const char *what, uint64_t n
 
     return err_set(r->err, ERR_LIMIT, 0, "%s: %s: %" PRIu64 ", limit %" PRIu64 " (%s)",
                    where(place, r, at), what, n, limit, limit_name);
+}
+
+void reader_unsavable(const struct reader *r, enum unsavable_kind kind, const char *fmt, ...)
+{
+    struct unsavable *u = r->unsavable;
+    size_t used;
+    va_list ap;
+
+    if (!u || u->kinds & 1u << kind)
+        return;
+    u->kinds |= 1u << kind;
+    used = strlen(u->text);
+    used += (size_t)snprintf(u->text + used, sizeof(u->text) - used, "%s", used ? ", " : "");
+    if (used >= sizeof(u->text))
+        return;
+    va_start(ap, fmt);
+    vsnprintf(u->text + used, sizeof(u->text) - used, fmt, ap);
+    va_end(ap);
 }
 
 const char *name_show(char out[SHOWN_MAX], struct wasm_name name)
@@ -146,6 +166,31 @@ int reader_count(struct reader *r, uint32_t *out, const char *what, const char *
     return 0;
 }
 
+/* Bytes of the UTF-8 character at data; 0: it is none. */
+static size_t utf8_char(const uint8_t *data, size_t left)
+{
+    char text[5] = {0};
+
+    if (data[0] < 0x80)
+        return 1;
+    if (data[0] == 0xc2 && left > 1 && data[1] >= 0x80 && data[1] < 0xa0)
+        return 2; /* control characters are characters */
+    memcpy(text, data, left < 4 ? left : 4);
+    return text_char(text);
+}
+
+static bool is_utf8(const uint8_t *data, size_t len)
+{
+    for (size_t at = 0; at < len;) {
+        size_t n = utf8_char(data + at, len - at);
+
+        if (n == 0)
+            return false;
+        at += n;
+    }
+    return true;
+}
+
 int reader_name(struct reader *r, struct wasm_name *out, const char *what)
 {
     size_t begin = r->at;
@@ -158,6 +203,8 @@ int reader_name(struct reader *r, struct wasm_name *out, const char *what)
         return reader_limit(r, begin, what, out->len, "REWRITE_NAME_BYTES_MAX",
                             REWRITE_NAME_BYTES_MAX);
     out->data = r->base + r->at;
+    if (!is_utf8(out->data, out->len))
+        return reader_invalid(r, begin, "%s is no UTF-8", what);
     r->at += out->len;
     return 0;
 }

@@ -8,17 +8,34 @@
 #define ROOST_ENGINE_REWRITE_READ_H
 
 #include "base/err.h"
+#include "base/limits.h"
 
 #include <stddef.h>
 #include <stdint.h>
 
 #define READER_NO_FUNCTION UINT32_MAX
 
+/* What a sleep would lose of a module's state, as text for people: one cause of each kind. */
+enum unsavable_kind {
+    UNSAVABLE_TABLE,
+    UNSAVABLE_ELEMENTS,
+    UNSAVABLE_DATA,
+    UNSAVABLE_GLOBAL,
+    UNSAVABLE_MEMORIES,
+    UNSAVABLE_SHARED,
+};
+
+struct unsavable {
+    unsigned kinds; /* bits */
+    char text[REWRITE_UNSAVABLE_BYTES];
+};
+
 struct reader {
-    const uint8_t *base; /* the module's first byte */
-    size_t at, end;      /* offsets from there */
-    const char *where;   /* "code section" */
-    uint32_t function;   /* whose body it is, or READER_NO_FUNCTION */
+    const uint8_t *base;         /* the module's first byte */
+    size_t at, end;              /* offsets from there */
+    const char *where;           /* "code section" */
+    uint32_t function;           /* whose body it is, or READER_NO_FUNCTION */
+    struct unsavable *unsavable; /* where to note it; NULL: it was noted before */
     struct err *err;
 };
 
@@ -36,6 +53,10 @@ int reader_refuse(const struct reader *r, size_t at, const char *fmt, ...)
 int reader_limit(const struct reader *r, size_t at, const char *what, uint64_t n,
                  const char *limit_name, uint64_t limit);
 
+/* Notes a cause why the module cannot be saved; the first of its kind is kept. */
+void reader_unsavable(const struct reader *r, enum unsavable_kind kind, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
 int reader_byte(struct reader *r, uint8_t *out, const char *what) ERR_CHECK;
 int reader_skip(struct reader *r, size_t n, const char *what) ERR_CHECK;
 /* LEB128, at most 5 bytes and 32 bits. */
@@ -45,6 +66,7 @@ int reader_signed(struct reader *r, unsigned bits, int64_t *out, const char *wha
 /* A vector's count: at most max, and at most one entry for each byte that is left. */
 int reader_count(struct reader *r, uint32_t *out, const char *what, const char *limit_name,
                  uint32_t max) ERR_CHECK;
+/* UTF-8, at most REWRITE_NAME_BYTES_MAX. */
 int reader_name(struct reader *r, struct wasm_name *out, const char *what) ERR_CHECK;
 /* The next len bytes as a reader of their own; r goes on behind them. */
 int reader_sub(struct reader *r, uint32_t len, struct reader *out, const char *what) ERR_CHECK;
@@ -69,8 +91,8 @@ const char *name_show(char out[SHOWN_MAX], struct wasm_name name);
 
 /* --- rewrite_code.c: instructions --- */
 
-/* Reads a function's body (locals and instructions) to its end and refuses what cannot be saved or
- * is not enabled. */
+/* Reads a function's body (locals and instructions) to its end, notes what cannot be saved and
+ * refuses what is not enabled. */
 int code_read_body(struct reader *r) ERR_CHECK;
 /* Reads a constant expression, its `end` included. */
 int code_read_const(struct reader *r) ERR_CHECK;

@@ -188,12 +188,9 @@ static int read_global(struct sections *s, struct reader *r, uint32_t index)
                              "shared global %" PRIu32 ": threads are not supported: build without "
                              "-pthread and -matomics",
                              index);
-    if (mutability && (type == TYPE_FUNCREF || type == TYPE_EXTERNREF))
-        return reader_refuse(r, begin,
-                             "global %" PRIu32 " is a mutable reference, which is lost when the "
-                             "guest sleeps: keep an index into a table instead",
-                             index);
-    if (mutability) {
+    if (mutability && (type == TYPE_FUNCREF || type == TYPE_EXTERNREF)) {
+        reader_unsavable(r, UNSAVABLE_GLOBAL, "global %" PRIu32 " is a mutable reference", index);
+    } else if (mutability) {
         s->mutable_[index / 8] |= (uint8_t)(1u << (index % 8));
         s->mutables++;
     }
@@ -415,6 +412,7 @@ static int type_of_function(const struct sections *s, uint32_t function, uint32_
                 return -1;
         return 0;
     }
+    r.unsavable = NULL;
     while (scratch.imported_functions <= left)
         if (read_import(&scratch, &r, &import) < 0)
             return -1;
@@ -461,6 +459,7 @@ int sections_read(struct sections *s, struct reader module)
     struct section section;
     int place = 0;
 
+    module.unsavable = &s->unsavable;
     while (module.at < module.end)
         if (section_next(&module, &section) < 0 || read_section(s, &section, &place) < 0)
             return -1;

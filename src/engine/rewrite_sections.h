@@ -31,6 +31,9 @@ enum {
 
 enum { KIND_FUNCTION, KIND_TABLE, KIND_MEMORY, KIND_GLOBAL, KIND_TAG };
 
+/* Flags of a memory's or table's limits. */
+enum { LIMITS_HAS_MAX = 1, LIMITS_SHARED = 2, LIMITS_64 = 4, LIMITS_PAGE_SIZE = 8 };
+
 struct sections {
     struct reader body[SECTIONS]; /* of those that were seen, customs apart; base NULL: absent */
     uint32_t customs;
@@ -41,7 +44,9 @@ struct sections {
     uint32_t bodies;
     uint32_t tables;
     uint64_t table_elements;
-    uint32_t memories, memory_min, memory_max;
+    uint32_t memories, memory_min, memory_max; /* the sizes are the first one's */
+    uint32_t nshared;
+    size_t shared_at[GUEST_MEMORIES_MAX];      /* offsets of shared memories' flags */
     uint32_t globals;                          /* imported and defined */
     uint8_t mutable_[REWRITE_GLOBALS_MAX / 8]; /* a bit for each global defined here */
     uint32_t mutables;
@@ -53,6 +58,7 @@ struct sections {
     uint32_t segments;
     bool has_data_count;
     uint32_t data_count;
+    struct unsavable unsavable;
 };
 
 /* One section in the file, as found by section_next. */

@@ -1,8 +1,11 @@
 /* Tables and memories, and the segments that fill them: what a sleep could lose.
  *
- * A table's contents are those that its active segments gave it, for ever, since no instruction
- * that changes a table is let through; so it needs not be saved. A passive segment has state of its
- * own (whether it was dropped). See engine/rewrite_sections.c for the other sections.
+ * A table's contents are those that its active segments gave it, for ever, where no instruction
+ * changes a table (rewrite_code.c notes those); so it needs not be saved. A passive segment has
+ * state of its own only where one is dropped at run time, which is an instruction too. Of several
+ * memories only one would be saved. A shared memory becomes a plain one, since a guest has one
+ * thread: its atomic instructions mean the same then, and the limit on memory holds for it, as it
+ * would not for a shared one. See engine/rewrite_sections.c for the other sections.
  */
 #include "engine/rewrite_sections.h"
 
@@ -10,32 +13,24 @@
 
 /* --- limits of tables and memories --- */
 
-enum { LIMITS_HAS_MAX = 1, LIMITS_SHARED = 2, LIMITS_64 = 4, LIMITS_PAGE_SIZE = 8 };
-
 static int refuse_limits(const struct reader *r, size_t at, uint8_t flags, const char *what)
 {
     if (flags > 15)
         return reader_invalid(r, at, "limits of a %s: flags 0x%02x", what, flags);
-    if (flags & LIMITS_SHARED)
-        return reader_refuse(
-            r, at, "shared %s: threads are not supported: build without -pthread and -matomics",
-            what);
+    if (flags == LIMITS_SHARED)
+        return reader_invalid(r, at, "shared %s without a maximum", what);
+    if (flags == (LIMITS_SHARED | LIMITS_HAS_MAX)) /* memories were read apart */
+        return reader_refuse(r, at, "shared %s: build for core WebAssembly 2.0", what);
     if (flags & LIMITS_64)
         return reader_refuse(r, at, "%s of 64 bits (memory64): build for wasm32", what);
     return reader_refuse(r, at, "%s with its own page size: build for core WebAssembly 2.0", what);
 }
 
-static int read_limits(struct reader *r, const char *what, uint32_t *min, uint32_t *max)
+static int read_bounds(struct reader *r, const char *what, uint8_t flags, size_t begin,
+                       uint32_t *min, uint32_t *max)
 {
-    size_t begin = r->at;
-    uint8_t flags;
-
     *min = 0;
     *max = UINT32_MAX;
-    if (reader_byte(r, &flags, "limits") < 0)
-        return -1;
-    if (flags > LIMITS_HAS_MAX)
-        return refuse_limits(r, begin, flags, what);
     if (reader_u32(r, min, "minimum") < 0)
         return -1;
     if ((flags & LIMITS_HAS_MAX) && reader_u32(r, max, "maximum") < 0)
@@ -44,6 +39,18 @@ static int read_limits(struct reader *r, const char *what, uint32_t *min, uint32
         return reader_invalid(r, begin, "%s with minimum %" PRIu32 " above maximum %" PRIu32, what,
                               *min, *max);
     return 0;
+}
+
+static int read_limits(struct reader *r, const char *what, uint32_t *min, uint32_t *max)
+{
+    size_t begin = r->at;
+    uint8_t flags;
+
+    if (reader_byte(r, &flags, "limits") < 0)
+        return -1;
+    if (flags > LIMITS_HAS_MAX)
+        return refuse_limits(r, begin, flags, what);
+    return read_bounds(r, what, flags, begin, min, max);
 }
 
 /* --- tables and memories --- */
@@ -77,36 +84,51 @@ int section_read_tables(struct sections *s, struct reader *r)
     return 0;
 }
 
-int section_read_memories(struct sections *s, struct reader *r)
+/* A shared memory, made plain here and, by rewrite.c, in the output: as the reader's own bytes are
+ * not ours to change, its limits are read behind their flags. */
+static int read_shared(struct sections *s, struct reader *r, uint32_t *min, uint32_t *max)
 {
     size_t begin = r->at;
 
-    if (reader_count(r, &s->memories, "memories", "UINT32_MAX", UINT32_MAX) < 0)
+    reader_unsavable(r, UNSAVABLE_SHARED, "shared memory");
+    s->shared_at[s->nshared++] = begin;
+    r->at++;
+    return read_bounds(r, "memory", LIMITS_HAS_MAX, begin, min, max);
+}
+
+static int read_memory(struct sections *s, struct reader *r, uint32_t index)
+{
+    size_t begin = r->at;
+    uint32_t min, max;
+    bool shared = r->at < r->end && r->base[r->at] == (LIMITS_HAS_MAX | LIMITS_SHARED);
+
+    if ((shared ? read_shared(s, r, &min, &max) : read_limits(r, "memory", &min, &max)) < 0)
+        return -1;
+    if (min > REWRITE_MEMORY_PAGES_MAX || (max > REWRITE_MEMORY_PAGES_MAX && max != UINT32_MAX))
+        return reader_invalid(r, begin, "memory of more than %u pages", REWRITE_MEMORY_PAGES_MAX);
+    if (index == 0) {
+        s->memory_min = min;
+        s->memory_max = max;
+    }
+    return 0;
+}
+
+int section_read_memories(struct sections *s, struct reader *r)
+{
+    if (COUNT(r, &s->memories, "memories", GUEST_MEMORIES_MAX) < 0)
         return -1;
     if (s->memories > 1)
-        return reader_refuse(r, begin, "%" PRIu32 " memories: link with one memory only",
-                             s->memories);
-    if (s->memories == 0)
-        return 0;
-    if (read_limits(r, "memory", &s->memory_min, &s->memory_max) < 0)
-        return -1;
-    if (s->memory_min > REWRITE_MEMORY_PAGES_MAX ||
-        (s->memory_max > REWRITE_MEMORY_PAGES_MAX && s->memory_max != UINT32_MAX))
-        return reader_invalid(r, begin, "memory of more than %u pages", REWRITE_MEMORY_PAGES_MAX);
+        reader_unsavable(r, UNSAVABLE_MEMORIES, "%" PRIu32 " memories", s->memories);
+    for (uint32_t i = 0; i < s->memories; i++)
+        if (read_memory(s, r, i) < 0)
+            return -1;
     return 0;
 }
 
 /* --- segments --- */
 
+/* Of elements, SEGMENT_PASSIVE with SEGMENT_EXPLICIT only declares. */
 enum { SEGMENT_PASSIVE = 1, SEGMENT_EXPLICIT = 2, SEGMENT_EXPRESSIONS = 4 };
-
-static int refuse_passive(const struct reader *r, size_t at, const char *what, uint32_t index)
-{
-    return reader_refuse(r, at,
-                         "passive segment (%s %" PRIu32 "), whose state is lost when the guest "
-                         "sleeps: build without threads (-pthread, --shared-memory)",
-                         what, index);
-}
 
 /* What the elements are: a kind of its own, or a reference type where they are expressions. */
 static int read_element_kind(struct reader *r, uint32_t flags)
@@ -134,7 +156,7 @@ static int read_elements(struct reader *r, uint32_t flags)
     return 0;
 }
 
-static int read_element_segment(struct reader *r, uint32_t index)
+static int read_element_segment(struct reader *r)
 {
     size_t begin = r->at;
     uint32_t flags, table;
@@ -143,9 +165,7 @@ static int read_element_segment(struct reader *r, uint32_t index)
         return -1;
     if (flags > (SEGMENT_PASSIVE | SEGMENT_EXPLICIT | SEGMENT_EXPRESSIONS))
         return reader_invalid(r, begin, "element segment with flags 0x%" PRIx32, flags);
-    if ((flags & SEGMENT_PASSIVE) && !(flags & SEGMENT_EXPLICIT))
-        return refuse_passive(r, begin, "elements", index);
-    if (!(flags & SEGMENT_PASSIVE)) { /* else it only declares what ref.func may name */
+    if (!(flags & SEGMENT_PASSIVE)) { /* passive, or it only declares what ref.func may name */
         if ((flags & SEGMENT_EXPLICIT) && reader_u32(r, &table, "table index") < 0)
             return -1;
         if (code_read_const(r) < 0)
@@ -164,27 +184,25 @@ int section_read_element_segments(struct sections *s, struct reader *r)
     if (COUNT(r, &n, "element segments", REWRITE_SEGMENTS_MAX) < 0)
         return -1;
     for (uint32_t i = 0; i < n; i++)
-        if (read_element_segment(r, i) < 0)
+        if (read_element_segment(r) < 0)
             return -1;
     return 0;
 }
 
-static int read_data_segment(struct reader *r, uint32_t index)
+static int read_data_segment(struct reader *r)
 {
     size_t begin = r->at;
-    uint32_t flags, memory = 0, len;
+    uint32_t flags, memory, len;
 
     if (reader_u32(r, &flags, "flags of a data segment") < 0)
         return -1;
     if (flags > SEGMENT_EXPLICIT)
         return reader_invalid(r, begin, "data segment with flags 0x%" PRIx32, flags);
-    if (flags & SEGMENT_PASSIVE)
-        return refuse_passive(r, begin, "data", index);
     if ((flags & SEGMENT_EXPLICIT) && reader_u32(r, &memory, "memory index") < 0)
         return -1;
-    if (memory != 0)
-        return reader_refuse(r, begin, "several memories: link with one memory only");
-    if (code_read_const(r) < 0 || reader_u32(r, &len, "length of a data segment") < 0)
+    if (!(flags & SEGMENT_PASSIVE) && code_read_const(r) < 0)
+        return -1;
+    if (reader_u32(r, &len, "length of a data segment") < 0)
         return -1;
     return reader_skip(r, len, "data segment");
 }
@@ -194,7 +212,7 @@ int section_read_data_segments(struct sections *s, struct reader *r)
     if (COUNT(r, &s->segments, "data segments", REWRITE_SEGMENTS_MAX) < 0)
         return -1;
     for (uint32_t i = 0; i < s->segments; i++)
-        if (read_data_segment(r, i) < 0)
+        if (read_data_segment(r) < 0)
             return -1;
     return 0;
 }

@@ -451,8 +451,37 @@ void guest_release(struct guest *g)
         guest_kick(g);
 }
 
+/* It has no memory to go with what an earlier life of the daemon has handled. */
+static void never_sleeps(struct guest *g)
+{
+    bool recorded = false;
+
+    g->spec->sleep_mode = SLEEP_NEVER;
+    for (size_t t = 0; t < g->spec->nwatches; t++) {
+        recorded |= g->progress[t].recorded;
+        g->progress[t].saved = 0;
+        g->progress[t].recorded = false;
+    }
+    if (recorded)
+        guest_all_due(g);
+}
+
 void guest_image_ready(struct guest *g, struct image *image)
 {
+    const char *unsavable = image_unsavable(image);
+    struct err err = {0};
+
+    if (unsavable && g->spec->sleep_mode == SLEEP_AUTO && g->spec->sleep_mode_set) {
+        err_set(&err, ERR_UNSUPPORTED, 0,
+                "%s:%u: spec.sleep.mode auto: a sleep would lose some of its module's state: %s; "
+                "say never (its default) or fresh",
+                g->spec->file, g->spec->line, unsavable);
+        image_unref(image);
+        guest_reject(g, &err);
+        return;
+    }
+    if (unsavable && g->spec->sleep_mode == SLEEP_AUTO)
+        never_sleeps(g);
     g->image = image;
     guest_release(g);
 }

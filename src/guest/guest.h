@@ -162,7 +162,9 @@ void guests_drain(struct guests *all);
 /* Forgets counts and histograms: a benchmark's next phase begins. */
 void guests_stats_reset(struct guests *all);
 
-/* The image is there (taken); or it never will be (err). Ends the hold of guests_add. */
+/* The image is there (taken); or it never will be (err). Ends the hold of guests_add. Where a sleep
+ * would lose some of the module's state, a guest whose manifest says nothing never sleeps from here
+ * on, and one that insists (sleep.mode auto) is rejected. */
 void guest_image_ready(struct guest *g, struct image *image);
 void guest_reject(struct guest *g, const struct err *err);
 void guest_hold(struct guest *g);

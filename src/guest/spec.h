@@ -2,7 +2,7 @@
  *
  * Read from YAML with the place of every error (file:line:column); a bad manifest is one line and
  * touches no other guest. Unknown fields are refused with the nearest known one. Immutable once
- * made.
+ * made, but for sleep_mode.
  */
 #ifndef ROOST_GUEST_SPEC_H
 #define ROOST_GUEST_SPEC_H
@@ -38,7 +38,8 @@ struct guest_spec {
         uint64_t memory_bytes, cpu_ns, time_ns;
         uint32_t calls;
     } limits;
-    enum sleep_mode sleep_mode;
+    enum sleep_mode sleep_mode; /* where the manifest does not say it, the module may change it */
+    bool sleep_mode_set;        /* the manifest says it */
     uint64_t sleep_after_ns;
     bool sleep_after_set; /* the manifest says it */
     enum fresh_start on_fresh_start;

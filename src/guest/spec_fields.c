@@ -189,6 +189,7 @@ static int parse_sleep_mode(struct manifest *m, const struct yaml_node *v, const
         [SLEEP_AUTO] = "auto", [SLEEP_NEVER] = "never", [SLEEP_FRESH] = "fresh"};
     int i = spec_word(m, v, where, words, COUNT(words));
 
+    m->spec->sleep_mode_set = true;
     if (i >= 0)
         m->spec->sleep_mode = (enum sleep_mode)i;
     return i < 0 ? -1 : 0;

@@ -249,8 +249,10 @@ static void reject(struct daemon *d, const struct err *err)
 
 static void apply_overrides(const struct daemon_opts *opts, struct guest_spec *spec)
 {
-    if (opts->never_sleep)
+    if (opts->never_sleep) {
         spec->sleep_mode = SLEEP_NEVER;
+        spec->sleep_mode_set = false;
+    }
     if (opts->sleep_after_ns >= 0 && !spec->sleep_after_set)
         spec->sleep_after_ns = (uint64_t)opts->sleep_after_ns;
 }

@@ -1,6 +1,7 @@
 #include "serve/report.h"
 
 #include "base/clock.h"
+#include "base/limits.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -68,10 +69,11 @@ json_t *report_reject(const struct err *err)
                      "module", "", "lastError", err->msg);
 }
 
+static const char *const modes[] = {
+    [SLEEP_AUTO] = "auto", [SLEEP_NEVER] = "never", [SLEEP_FRESH] = "fresh"};
+
 static json_t *spec_json(const struct guest_spec *s)
 {
-    static const char *const modes[] = {
-        [SLEEP_AUTO] = "auto", [SLEEP_NEVER] = "never", [SLEEP_FRESH] = "fresh"};
     json_t *env = json_array();
 
     for (size_t i = 0; i < s->nenv; i++)
@@ -96,21 +98,35 @@ static json_t *triggers_json(const struct guest *g, const struct watch *watch)
     return out;
 }
 
-static const char *why_sleepless(const struct guest *g)
+/* "never: table 0 (table.set in function 7)"; empty where a sleep keeps all. */
+static void why_sleepless(const struct guest *g, char *out, size_t cap)
 {
-    return g->spec->sleep_mode == SLEEP_NEVER ? "sleep.mode is never" : "";
+    const char *mode = modes[g->spec->sleep_mode];
+    const char *unsavable = g->image ? image_unsavable(g->image) : NULL;
+    const char *said = g->spec->sleep_mode_set ? "sleep.mode says so" : "the daemon was told so";
+
+    if (g->spec->sleep_mode == SLEEP_AUTO)
+        out[0] = 0;
+    else if (!unsavable)
+        snprintf(out, cap, "%s: %s", mode, said);
+    else if (g->spec->sleep_mode_set)
+        snprintf(out, cap, "%s: %s; its module cannot be saved: %s", mode, said, unsavable);
+    else
+        snprintf(out, cap, "%s: %s", mode, unsavable);
 }
 
 json_t *report_describe(const struct guest *g, const struct watch *watch)
 {
     json_t *out = report_guest(g), *more;
+    char why[REWRITE_UNSAVABLE_BYTES + 64];
 
-    more = json_pack("{s:o, s:o, s:s, s:s, s:I, s:I, s:o, s:I, s:b}", "spec", spec_json(g->spec),
-                     "triggers", triggers_json(g, watch), "whySleepless", why_sleepless(g), "file",
-                     g->spec->file, "line", (json_int_t)g->spec->line, "generation",
-                     (json_int_t)g->generation, "lastErrorTime", time_text(g->last_error_wall_ms),
-                     "abandonedSleeps", (json_int_t)g->counts.abandoned, "resumed",
-                     g->snapshot != NULL);
+    why_sleepless(g, why, sizeof(why));
+    more = json_pack("{s:o, s:o, s:s, s:s, s:s, s:I, s:I, s:o, s:I, s:b}", "spec",
+                     spec_json(g->spec), "triggers", triggers_json(g, watch), "sleepMode",
+                     modes[g->spec->sleep_mode], "whySleepless", why, "file", g->spec->file, "line",
+                     (json_int_t)g->spec->line, "generation", (json_int_t)g->generation,
+                     "lastErrorTime", time_text(g->last_error_wall_ms), "abandonedSleeps",
+                     (json_int_t)g->counts.abandoned, "resumed", g->snapshot != NULL);
     if (!out || !more || json_object_update_new(out, more) < 0) {
         json_decref(out);
         return NULL;

@@ -16,7 +16,8 @@ static void check_output(const struct buf *out, const struct rewrite_info *info)
     struct err err = {.code = ERR_NONE};
     int rc = rewrite_module(&again, out->data, out->len, &second, &err);
 
-    if (info->mutable_globals > 0 || info->had_start) {
+    if (info->mutable_globals > 0 || info->had_start || info->memories > 1 ||
+        (info->unsavable[0] && info->memories)) {
         assert(rc < 0 && err.code == ERR_UNSUPPORTED && strstr(err.msg, "Roost's own"));
         return;
     }
@@ -37,6 +38,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
     assert(info.mutable_globals <= REWRITE_GLOBALS_MAX);
+    assert(info.memories <= GUEST_MEMORIES_MAX);
+    assert(strlen(info.unsavable) < sizeof(info.unsavable));
     check_output(&out, &info);
     return 0;
 }

@@ -87,20 +87,9 @@ static const struct {
     uint8_t body[12];
     size_t n;
 } refused_instructions[] = {
-    {"table.set", {0x41, 0, 0xd0, 0x70, 0x26, 0}, 6},
-    {"memory.init", {0xfc, 8, 0, 0}, 4},
-    {"data.drop", {0xfc, 9, 0}, 3},
-    {"table.init", {0xfc, 12, 0, 0}, 4},
-    {"elem.drop", {0xfc, 13, 0}, 3},
-    {"table.copy", {0xfc, 14, 0, 0}, 4},
-    {"table.grow", {0xfc, 15, 0}, 3},
-    {"table.fill", {0xfc, 17, 0}, 3},
-    {"table.fill", {0xfc, 0x91, 0x80, 0x80, 0, 0}, 6}, /* a longer LEB of the same number */
     {"memory.discard", {0xfc, 18, 0}, 3},
     {"wide arithmetic", {0xfc, 19}, 2},
     {"relaxed SIMD", {0xfd, 0x80, 2}, 3},
-    {"atomics", {0xfe, 0, 2, 0}, 4},
-    {"atomics", {0xfe, 3, 0}, 3},
     {"garbage collection", {0xfb, 0, 0}, 3},
     {"exceptions", {0x06, 0x40, 0x0b}, 3},
     {"exceptions", {0x08, 0}, 2},
@@ -110,12 +99,6 @@ static const struct {
     {"call_ref", {0x15, 0}, 2},
     {"ref.as_non_null", {0xd4}, 1},
     {"stack switching", {0xe0, 0}, 2},
-    {"several memories", {0x41, 0, 0x28, 0x42, 1, 0, 0x1a}, 7},
-    {"several memories", {0x3f, 1, 0x1a}, 3},
-    {"several memories", {0xfc, 10, 1, 0}, 4},
-    {"several memories", {0xfc, 10, 0, 1}, 4},
-    {"several memories", {0xfc, 11, 1}, 3},
-    {"several memories", {0xfd, 0, 0x40, 1, 0}, 5},
     {"reference type 0x6e", {0xd0, 0x6e}, 2},
     {"reference type 0x64", {0x02, 0x64, 0x70, 0x0b}, 4},
 };
@@ -136,7 +119,8 @@ static void test_refused_instructions_are_named(void **state)
 static void test_unknown_instructions_are_malformed(void **state)
 {
     static const uint8_t unknown[] = {0x16, 0x17, 0x1d, 0x1e, 0x27, 0xc5, 0xcf, 0xd7, 0xe7, 0xff};
-    static const uint8_t prefixed[][3] = {{0xfc, 23, 0}, {0xfc, 0xff, 1}, {0xfd, 0x94, 2}};
+    static const uint8_t prefixed[][3] = {{0xfc, 23, 0}, {0xfc, 0xff, 1}, {0xfd, 0x94, 2},
+                                          {0xfe, 4, 0},  {0xfe, 15, 0},   {0xfe, 79, 0}};
 
     (void)state;
     for (size_t i = 0; i < sizeof(unknown); i++) {
@@ -236,10 +220,16 @@ static const struct {
     {ERR_INVALID, "import \"e.?\" of unknown kind 9", {PART(2, 1, 1, 'e', 1, 7, 9, 0)}},
     {ERR_INVALID, "type 0 of 0", {PART(2, 1, 1, 'e', 1, 'f', 0, 0)}},
     {ERR_INVALID, "mutability 2", {PART(2, 1, 1, 'e', 1, 'g', 3, 0x7f, 2)}},
-    {ERR_UNSUPPORTED, "shared memory", {PART(5, 1, 3, 1, 2)}},
+    {ERR_INVALID, "shared memory without a maximum", {PART(5, 1, 2, 1)}},
+    {ERR_UNSUPPORTED, "shared table", {PART(4, 1, 0x70, 3, 1, 2)}},
+    {ERR_UNSUPPORTED, "memory64", {PART(5, 1, 7, 1, 2)}},
+    {ERR_INVALID, "minimum 3 above maximum 2", {PART(5, 1, 3, 3, 2)}},
+    {ERR_LIMIT,
+     "GUEST_MEMORIES_MAX",
+     {PART(5, 17, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+           0, 0, 0, 0, 0, 0, 0)}},
     {ERR_UNSUPPORTED, "memory64", {PART(5, 1, 4, 1)}},
     {ERR_UNSUPPORTED, "its own page size", {PART(5, 1, 8, 1, 0)}},
-    {ERR_UNSUPPORTED, "2 memories", {PART(5, 2, 0, 1, 0, 1)}},
     {ERR_INVALID, "minimum 3 above maximum 2", {PART(5, 1, 1, 3, 2)}},
     {ERR_INVALID, "more than 65536 pages", {PART(5, 1, 0, 0x81, 0x80, 4)}},
     {ERR_INVALID, "flags 0x10", {PART(5, 1, 0x10, 1)}},
@@ -252,7 +242,6 @@ static const struct {
      "GUEST_TABLES_MAX",
      {PART(4, 17, 0x70, 0, 0, 0x70, 0, 0, 0x70, 0, 0, 0x70, 0, 0, 0x70, 0, 0, 0x70, 0, 0)}},
     {ERR_UNSUPPORTED, "exception tags", {PART(13, 1, 0, 0)}},
-    {ERR_UNSUPPORTED, "global 0 is a mutable reference", {PART(6, 1, 0x70, 1, 0xd0, 0x70, 0x0b)}},
     {ERR_UNSUPPORTED, "shared global 0", {PART(6, 1, 0x7f, 3, 0x41, 0, 0x0b)}},
     {ERR_INVALID, "in a constant expression", {PART(6, 1, 0x7f, 1, 0x20, 0, 0x0b)}},
     {ERR_INVALID,
@@ -279,14 +268,8 @@ static const struct {
     {ERR_INVALID,
      "start function 0 has parameters",
      {PART(1, 1, 0x60, 0, 1, 0x7f), PART(2, 1, 1, 'e', 1, 'f', 0, 0), PART(8, 0)}},
-    {ERR_UNSUPPORTED, "passive segment (elements 0)", {PART(9, 1, 1, 0, 0)}},
-    {ERR_UNSUPPORTED, "passive segment (elements 0)", {PART(9, 1, 5, 0x70, 0)}},
     {ERR_INVALID, "elements of kind 1", {PART(9, 1, 3, 1, 0)}},
     {ERR_INVALID, "element segment with flags 0x8", {PART(9, 1, 8, 0, 0)}},
-    {ERR_UNSUPPORTED,
-     "passive segment (data 1)",
-     {PART(5, 1, 0, 1), PART(11, 2, 0, 0x41, 0, 0x0b, 0, 1, 0)}},
-    {ERR_UNSUPPORTED, "several memories", {PART(5, 1, 0, 1), PART(11, 1, 2, 1, 0x41, 0, 0x0b, 0)}},
     {ERR_INVALID, "data segment with flags 0x3", {PART(11, 1, 3)}},
     {ERR_INVALID,
      "data segment is cut off",
@@ -304,6 +287,9 @@ static const struct {
      "function's body of 9 bytes, 2 are left",
      {PART(1, 1, 0x60, 0, 0), PART(3, 1, 0), PART(10, 1, 9, 0, 0x0b)}},
     {ERR_INVALID, "name of a custom section is cut off", {PART(0, 5, 'n')}},
+    {ERR_INVALID, "name of a custom section is no UTF-8", {PART(0, 2, 0xc0, 0x80)}},
+    {ERR_INVALID, "import's name is no UTF-8", {PART(2, 1, 1, 'e', 3, 0xed, 0xa0, 0x80, 0, 0)}},
+    {ERR_INVALID, "export's name is no UTF-8", {PART(5, 1, 0, 1), PART(7, 1, 1, 0x80, 2, 0)}},
 };
 
 static void module_of_parts(struct buf *out, const struct part *parts, size_t n)
@@ -326,6 +312,10 @@ static void test_refused_modules_are_named(void **state)
 
 static const struct part accepted_modules[][5] = {
     {PART(0, 1, 'x')},
+    {PART(0, 9, 0xc2, 0x80, 0xe2, 0x82, 0xac, 0xf0, 0x9f, 0x90, 0x93)}, /* any UTF-8 */
+    /* passive segments that nothing drops */
+    {PART(9, 2, 1, 0, 0, 5, 0x70, 0)},
+    {PART(5, 1, 0, 1), PART(11, 2, 0, 0x41, 0, 0x0b, 0, 1, 0)},
     {PART(5, 1, 1, 0, 0)},
     {PART(5, 1, 1, 1, 0x80, 0x80, 4)}, /* 4 GiB */
     {PART(5, 1, 0, 1), PART(12, 1), PART(11, 1, 0, 0x41, 0, 0x0b, 1, 9)},
@@ -343,6 +333,130 @@ static const struct part accepted_modules[][5] = {
      PART(2, 2, 1, 'e', 1, 'f', 0, 0, 1, 'e', 1, 's', 0, 1), PART(8, 1)},
 };
 
+/* --- what a sleep would lose --- */
+
+static const struct {
+    const char *says;
+    uint8_t body[8];
+    size_t n;
+} changing_instructions[] = {
+    {"table 0 (table.set in function 0)", {0x41, 0, 0xd0, 0x70, 0x26, 0}, 6},
+    {"table 7 (table.init in function 0)", {0xfc, 12, 1, 7}, 4},
+    {"table 7 (table.copy in function 0)", {0xfc, 14, 7, 1}, 4},
+    {"table 3 (table.grow in function 0)", {0xfc, 15, 3}, 3},
+    {"table 0 (table.fill in function 0)", {0xfc, 17, 0}, 3},
+    {"table 0 (table.fill in function 0)", {0xfc, 0x91, 0x80, 0x80, 0, 0}, 6}, /* a longer LEB */
+    {"element segment 3 (elem.drop in function 0)", {0xfc, 13, 3}, 3},
+    {"data segment 2 (data.drop in function 0)", {0xfc, 9, 2}, 3},
+    {"table 0 (table.set in function 0)", {0x26, 0, 0x26, 1}, 4}, /* one of each kind */
+    {"table 0 (table.set in function 0), element segment 1 (elem.drop in function 0)",
+     {0x26, 0, 0xfc, 13, 1},
+     5},
+    /* what changes memory, or nothing */
+    {"", {0xfc, 8, 0, 0}, 4},
+    {"", {0xfc, 10, 0, 0}, 4},
+    {"", {0xfc, 11, 0}, 3},
+    {"", {0xfc, 16, 0}, 3},
+    {"", {0x25, 0}, 2},
+    {"", {0xfe, 0, 2, 0}, 4},
+    {"", {0xfe, 3, 0}, 3},
+    {"", {0xfe, 0x4e, 3, 0}, 4},
+    {"", {0x28, 0x42, 1, 0}, 4}, /* of memory 1 */
+    {"", {0xfc, 10, 0, 1}, 4},
+};
+
+static void expect_unsavable(const struct buf *module, const char *says)
+{
+    AUTO_BUF struct buf out = {.max = MODULE_BYTES_MAX + MIB};
+    struct rewrite_info info;
+    struct err err;
+    char export[REWRITE_UNSAVABLE_BYTES + 32];
+
+    if (rewrite(&out, module, &info, &err) < 0)
+        fail_msg("%s: %s", says, err.msg);
+    assert_string_equal(info.unsavable, says);
+    snprintf(export, sizeof(export), REWRITE_UNSAVABLE "%s", says);
+    if (says[0] && info.memories)
+        assert_non_null(memmem(out.data, out.len, export, strlen(export)));
+    else
+        assert_null(memmem(out.data, out.len, REWRITE_UNSAVABLE, strlen(REWRITE_UNSAVABLE)));
+}
+
+static void test_instructions_that_a_sleep_undoes(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof(changing_instructions) / sizeof(changing_instructions[0]); i++) {
+        AUTO_BUF struct buf module = {.data = NULL};
+
+        wasm_module_of(&module, changing_instructions[i].body, changing_instructions[i].n);
+        expect_unsavable(&module, changing_instructions[i].says);
+    }
+}
+
+static const struct {
+    const char *says;
+    struct part parts[5];
+} losing_modules[] = {
+    {"2 memories", {PART(5, 2, 0, 1, 0, 1)}},
+    {"shared memory", {PART(5, 1, 3, 1, 2)}},
+    {"2 memories, shared memory", {PART(5, 2, 0, 1, 3, 1, 2)}},
+    {"global 1 is a mutable reference",
+     {PART(5, 1, 0, 1), PART(6, 2, 0x7f, 1, 0x41, 0, 0x0b, 0x70, 1, 0xd0, 0x70, 0x0b)}},
+    {"global 0 is a mutable reference", {PART(6, 1, 0x70, 1, 0xd0, 0x70, 0x0b)}},
+    {"", {PART(5, 1, 0, 1), PART(6, 1, 0x70, 0, 0xd0, 0x70, 0x0b)}},
+};
+
+static void test_state_that_a_sleep_loses(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof(losing_modules) / sizeof(losing_modules[0]); i++) {
+        AUTO_BUF struct buf module = {.data = NULL};
+
+        module_of_parts(&module, losing_modules[i].parts, 5);
+        expect_unsavable(&module, losing_modules[i].says);
+    }
+}
+
+/* All kinds at once fit into the text. */
+static void test_all_kinds_are_named(void **state)
+{
+    static const char says[] =
+        "2 memories, shared memory, global 0 is a mutable reference, table 4294967295 (table.init "
+        "in function 0), element segment 4294967295 (elem.drop in function 0), data segment "
+        "4294967295 (data.drop in function 0)";
+#define LARGE 0xff, 0xff, 0xff, 0xff, 0x0f
+    AUTO_BUF struct buf module = {.data = NULL};
+
+    (void)state;
+    wasm_begin(&module);
+    wasm_section(&module, TYPE_NONE);
+    wasm_section(&module, WASM_FUNCTION, WASM_BYTES(1, 0));
+    wasm_section(&module, WASM_MEMORY, WASM_BYTES(2, 3, 1, 2, 0, 1));
+    wasm_section(&module, WASM_GLOBAL, WASM_BYTES(1, 0x70, 1, 0xd0, 0x70, 0x0b));
+    wasm_code(&module, WASM_BYTES(0xfc, 12, 0, LARGE, 0xfc, 13, LARGE, 0xfc, 9, LARGE));
+    expect_unsavable(&module, says);
+}
+
+/* The flags become those of a plain memory, all else is as it was; further memories are exported.
+ */
+static void test_shared_memories_become_plain(void **state)
+{
+    AUTO_BUF struct buf module = {.data = NULL}, out = {.data = NULL};
+    struct rewrite_info info;
+    struct err err;
+
+    (void)state;
+    wasm_begin(&module);
+    wasm_section(&module, WASM_MEMORY, WASM_BYTES(3, 3, 1, 3, 0, 3, 3, 3, 0x83, 0));
+    assert_int_equal(rewrite(&out, &module, &info, &err), 0);
+    assert_int_equal(info.memories, 3);
+    assert_int_equal(info.memory_min, 1);
+    assert_int_equal(info.memory_max, 3);
+    assert_non_null(memmem(out.data, out.len, "\5\x0a\3\1\1\3\0\3\1\3\x83\0", 12));
+    assert_non_null(memmem(out.data, out.len, "\x0eroost:memory:1\2\1", 17));
+    assert_non_null(memmem(out.data, out.len, "\x0eroost:memory:2\2\2", 17));
+}
+
 static void test_what_a_sleep_keeps_is_accepted(void **state)
 {
     (void)state;
@@ -353,6 +467,7 @@ static void test_what_a_sleep_keeps_is_accepted(void **state)
         module_of_parts(&module, accepted_modules[i], 5);
         if (outcome(&module, &err) != ERR_NONE)
             fail_msg("module %zu: %s", i, err.msg);
+        expect_unsavable(&module, "");
     }
 }
 
@@ -719,6 +834,10 @@ int main(void)
         cmocka_unit_test(test_body_must_end),
         cmocka_unit_test(test_refused_modules_are_named),
         cmocka_unit_test(test_what_a_sleep_keeps_is_accepted),
+        cmocka_unit_test(test_instructions_that_a_sleep_undoes),
+        cmocka_unit_test(test_state_that_a_sleep_loses),
+        cmocka_unit_test(test_all_kinds_are_named),
+        cmocka_unit_test(test_shared_memories_become_plain),
         cmocka_unit_test(test_limits_are_named),
         cmocka_unit_test(test_most_globals_are_exported),
         cmocka_unit_test(test_exports_that_are_added_count),
