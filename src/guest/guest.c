@@ -77,10 +77,10 @@ void guest_instance_opts(struct awake *a, struct instance_opts *opts)
 
     *opts = (struct instance_opts){.memory_bytes_max = g->spec->limits.memory_bytes,
                                    .cpu_ns_max = g->spec->limits.cpu_ns,
-                                   .args = g->args,
-                                   .env = g->env,
-                                   .nargs = g->nargs,
-                                   .nenv = g->nenv,
+                                   .args = g->argv,
+                                   .env = g->argv + g->spec->nargs + 2,
+                                   .nargs = g->spec->nargs + 1,
+                                   .nenv = g->spec->nenv,
                                    .user = a};
 }
 
@@ -189,27 +189,39 @@ void guest_log(struct awake *a, enum log_level level, const char *text, size_t l
 
 /* --- making and freeing a guest --- */
 
-static int make_args(struct guest *g)
+int guest_argv_make(struct guest *g)
 {
     const struct guest_spec *s = g->spec;
+    size_t room = (s->nargs + s->nenv + 3) * sizeof(char *);
+    const char **at;
+    char *text;
 
-    g->nargs = s->nargs + 1;
-    g->args = calloc(g->nargs + 1, sizeof(*g->args));
-    g->env = calloc(s->nenv + 1, sizeof(*g->env));
-    g->env_texts = calloc(s->nenv + 1, sizeof(*g->env_texts));
-    if (!g->args || !g->env || !g->env_texts)
+    if (g->argv)
+        return 0;
+    for (size_t i = 0; i < s->nenv; i++)
+        room += strlen(s->env[i].name) + strlen(s->env[i].value) + 2;
+    at = g->argv = malloc(room);
+    if (!at)
         return -1;
-    g->args[0] = s->name;
+    text = (char *)(at + s->nargs + s->nenv + 3);
+    *at++ = s->name;
     for (size_t i = 0; i < s->nargs; i++)
-        g->args[i + 1] = s->args[i];
-    for (size_t i = 0; i < s->nenv; i++, g->nenv++) {
-        if (asprintf(&g->env_texts[i], "%s=%s", s->env[i].name, s->env[i].value) < 0) {
-            g->env_texts[i] = NULL;
-            return -1;
-        }
-        g->env[i] = g->env_texts[i];
+        *at++ = s->args[i];
+    *at++ = NULL;
+    for (size_t i = 0; i < s->nenv; i++) {
+        *at++ = text;
+        text = stpcpy(text, s->env[i].name);
+        *text++ = '=';
+        text = stpcpy(text, s->env[i].value) + 1;
     }
+    *at = NULL;
     return 0;
+}
+
+void guest_argv_drop(struct guest *g)
+{
+    free(g->argv);
+    g->argv = NULL;
 }
 
 /* What the guest's memory belongs to: module, rewriter, arguments, environment. Not the engine's
@@ -221,19 +233,14 @@ static int make_identity(struct guest *g, const uint8_t digest[32])
     unsigned n = 0;
     int ok;
 
-    if (!ctx)
-        return -1;
-    memcpy(g->module_digest, digest, sizeof(g->module_digest));
-    ok = EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) && EVP_DigestUpdate(ctx, digest, 32) &&
-         EVP_DigestUpdate(ctx, &rewriter, sizeof(rewriter));
-    for (size_t i = 0; ok && i < g->nargs; i++)
-        ok = EVP_DigestUpdate(ctx, g->args[i], strlen(g->args[i]) + 1);
-    for (size_t i = 0; ok && i < g->nenv; i++) {
-        assert(g->env[i]);
-        ok = EVP_DigestUpdate(ctx, g->env[i], strlen(g->env[i]) + 1);
-    }
+    ok = ctx && guest_argv_make(g) == 0 && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) &&
+         EVP_DigestUpdate(ctx, digest, 32) && EVP_DigestUpdate(ctx, &rewriter, sizeof(rewriter));
+    for (size_t i = 0; ok && i < g->spec->nargs + g->spec->nenv + 2; i++)
+        if (g->argv[i]) /* NULL between the two */
+            ok = EVP_DigestUpdate(ctx, g->argv[i], strlen(g->argv[i]) + 1);
     ok = ok && EVP_DigestFinal_ex(ctx, g->identity, &n) && n == sizeof(g->identity);
     EVP_MD_CTX_free(ctx);
+    guest_argv_drop(g);
     return ok ? 0 : -1;
 }
 
@@ -267,11 +274,9 @@ static void guest_free(struct guest *g)
         assert(!g->awake->inst);
         free(g->awake);
     }
-    for (size_t i = 0; i < g->nenv; i++)
-        free(g->env_texts[i]);
-    free(g->env_texts);
-    free(g->env);
-    free(g->args);
+    guest_note_error(g, "");
+    free(g->rejected);
+    free(g->argv);
     free(g->progress);
     free(g->subs);
     mailbox_free(g->mailbox);
@@ -294,11 +299,12 @@ static int guest_make(struct guest **out, struct guests *all, struct guest_spec 
     g->all = all;
     g->spec = spec;
     g->state = G_COLD;
+    g->last_error = "";
     g->hold = 1;
     g->created_wall_ms = all->opts.clock.wall_ms(all->opts.clock.ctx);
     if (asprintf(&g->id, "%s/%s", spec->namespace_, spec->name) < 0)
         g->id = NULL;
-    if (!g->id || make_args(g) < 0 || make_progress(g) < 0 || make_identity(g, digest) < 0 ||
+    if (!g->id || make_progress(g) < 0 || make_identity(g, digest) < 0 ||
         getrandom(g->uid, sizeof(g->uid), 0) != sizeof(g->uid)) {
         guest_free(g);
         return err_set(err, ERR_NOMEM, 0, "no memory for a guest");
@@ -366,14 +372,47 @@ static int make_room(struct guests *all, struct err *err)
 
 /* --- records read at start --- */
 
+static struct orphan **record_bucket(const struct guests *all, const char *id)
+{
+    return &all->records[hash_bytes(id, strlen(id)) & (all->records_room - 1)];
+}
+
+/* At most as many records as buckets. Without memory the chains grow longer. */
+static int records_grow(struct guests *all)
+{
+    size_t room = all->records_room ? all->records_room * 2 : 64, old_room = all->records_room;
+    struct orphan **old = all->records, **records;
+
+    if (all->nrecords < all->records_room)
+        return 0;
+    records = calloc(room, sizeof(struct orphan *));
+    if (!records)
+        return old ? 0 : -1;
+    all->records = records;
+    all->records_room = room;
+    for (size_t i = 0; i < old_room; i++) {
+        for (struct orphan *o = old[i], *next; o; o = next) {
+            struct orphan **bucket = record_bucket(all, o->id);
+
+            next = o->next;
+            o->next = *bucket;
+            *bucket = o;
+        }
+    }
+    free(old);
+    return 0;
+}
+
 static int read_record(void *ctx, const void *key, size_t key_len, const void *value, size_t len,
                        struct err *err)
 {
     struct guests *all = ctx;
-    struct orphan *o = malloc(sizeof(*o) + len);
+    struct orphan *o = malloc(sizeof(*o) + len), **bucket;
     struct err why;
 
-    if (!o || !(o->id = strndup(key, key_len))) {
+    if (!o || !(o->id = strndup(key, key_len)) || records_grow(all) < 0) {
+        if (o)
+            free(o->id);
         free(o);
         return err_set(err, ERR_NOMEM, 0, "no memory for a record");
     }
@@ -381,8 +420,10 @@ static int read_record(void *ctx, const void *key, size_t key_len, const void *v
     o->claimed = guest_record_claim(all->opts.arena, value, len, &why) == 0;
     o->len = len;
     memcpy(o->value, value, len);
-    o->next = all->records;
-    all->records = o;
+    bucket = record_bucket(all, o->id);
+    o->next = *bucket;
+    *bucket = o;
+    all->nrecords++;
     return 0;
 }
 
@@ -392,22 +433,50 @@ static void orphan_free(struct orphan *o)
     free(o);
 }
 
+/* The guest's record, off the list; NULL: none. */
+static struct orphan *record_take(struct guests *all, const char *id)
+{
+    struct orphan **at = all->nrecords ? record_bucket(all, id) : NULL, *o;
+
+    while (at && *at && strcmp((*at)->id, id) != 0)
+        at = &(*at)->next;
+    o = at ? *at : NULL;
+    if (!o)
+        return NULL;
+    *at = o->next;
+    if (--all->nrecords == 0) {
+        free(all->records);
+        all->records = NULL;
+        all->records_room = 0;
+    }
+    return o;
+}
+
+static void records_free(struct guests *all)
+{
+    for (size_t i = 0; i < all->records_room; i++) {
+        for (struct orphan *o = all->records[i], *next; o; o = next) {
+            next = o->next;
+            orphan_free(o);
+        }
+    }
+    free(all->records);
+}
+
 static void apply_record(struct guest *g)
 {
-    struct orphan **at = &g->all->records, *o;
+    struct orphan *o = record_take(g->all, g->id);
     struct err err = {0};
 
-    while ((o = *at) && strcmp(o->id, g->id) != 0)
-        at = &o->next;
     if (!o)
         return;
-    *at = o->next;
     if (guest_record_apply(g, o->value, o->len, o->claimed, &err) < 0) {
         log_line(LOG_ERROR, g->id, "%s; fresh start, all keys due", err.msg);
-        snprintf(g->last_error, sizeof(g->last_error), "%s", err.msg);
+        guest_note_error(g, err.msg);
     }
     orphan_free(o);
     g->verify = g->snapshot && !g->all->opts.same_boot;
+    g->all->unverified += g->verify;
     if (g->snapshot)
         guest_step(g, GE_RESUME);
 }
@@ -430,6 +499,7 @@ int guests_add(struct guest **out, struct guests *all, struct guest_spec *spec,
     }
     all->index[index_at(all, g->id)] = g;
     all->list[all->n++] = g;
+    all->stats.by_state[g->state]++;
     apply_record(g);
     if (out)
         *out = g;
@@ -488,7 +558,10 @@ void guest_image_ready(struct guest *g, struct image *image)
 
 void guest_reject(struct guest *g, const struct err *err)
 {
-    g->rejected = *err;
+    if (!g->rejected)
+        g->rejected = malloc(sizeof(*g->rejected));
+    if (g->rejected)
+        *g->rejected = *err;
     log_line(LOG_ERROR, g->id, "cannot be deployed: %s", err->msg);
 }
 
@@ -635,10 +708,7 @@ void guests_free(struct guests *all)
         loop_timer_clear(all->opts.loop, &all->list[i]->timer);
         guest_free(all->list[i]);
     }
-    for (struct orphan *o = all->records, *next; o; o = next) {
-        next = o->next;
-        orphan_free(o);
-    }
+    records_free(all);
     free(all->list);
     free(all->index);
     free(all);
@@ -646,29 +716,21 @@ void guests_free(struct guests *all)
 
 const struct guests_stats *guests_stats(struct guests *all)
 {
-    struct guests_stats *st = &all->stats;
-
-    memset(st->by_state, 0, sizeof(st->by_state));
-    st->guests = all->n;
-    for (size_t i = 0; i < all->n; i++)
-        st->by_state[all->list[i]->state]++;
-    return st;
+    all->stats.guests = all->n;
+    return &all->stats;
 }
 
 size_t guests_unverified(const struct guests *all)
 {
-    size_t n = 0;
-
-    for (size_t i = 0; i < all->n; i++)
-        n += all->list[i]->verify;
-    for (const struct orphan *o = all->records; o; o = o->next)
-        n++;
-    return n;
+    return all->unverified + all->nrecords;
 }
 
 void guests_stats_reset(struct guests *all)
 {
-    memset(&all->stats, 0, sizeof(all->stats));
+    struct guests_stats now = {.guests = all->n};
+
+    memcpy(now.by_state, all->stats.by_state, sizeof(now.by_state));
+    all->stats = now;
 }
 
 static void report_if_drained(struct guests *all)

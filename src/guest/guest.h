@@ -89,7 +89,7 @@ struct guest {
     bool behind;   /* the mailbox was full: what came since must be looked up again */
     bool sleep_now, stop_saved;
     struct image *image;
-    struct err rejected; /* why it can't be deployed; code ERR_NONE: it is */
+    struct err *rejected; /* why it can't be deployed; NULL: it is */
     struct mailbox *mailbox;
     struct timer timer; /* the next thing due: a key, the sleep, the end of a back-off */
     struct awake *awake;
@@ -104,11 +104,9 @@ struct guest {
     uint64_t idle_since_ns, retry_ns, save_delay_ns;
     struct guest_counts counts;
     struct log_bucket log;
-    char last_error[ERR_MSG_MAX];
+    const char *last_error; /* "" or of its own; guest_note_error sets it */
     int64_t created_wall_ms, last_error_wall_ms;
-    const char **args, **env; /* as WASI gives them; NULL-terminated arrays over spec's texts */
-    char **env_texts;
-    size_t nargs, nenv;
+    const char **argv; /* while it is awake: args, then env, as WASI gives them, in one block */
 };
 
 struct guests_opts {
@@ -187,7 +185,7 @@ uint64_t guest_needs_after(const struct guest *g, uint16_t trigger, uint64_t new
 void guest_step(struct guest *g, enum guest_event ev);
 /* Wakes it if a key is due and it may run; else sets its timer. */
 void guest_kick(struct guest *g);
-/* What `roost get` shows as its last error; "" takes it back. */
+/* What `roost get` shows as its last error; "" takes it back, as does a want of memory. */
 void guest_note_error(struct guest *g, const char *text);
 /* For the test of the table: the next state, 0 where the event is a bug. */
 enum guest_state guest_next_state(enum guest_state from, enum guest_event ev);
@@ -215,6 +213,10 @@ size_t guest_event_lines(const struct awake *a, char *out, size_t cap);
 void guest_log(struct awake *a, enum log_level level, const char *text, size_t len);
 
 /* --- shared by the files of guest/ --- */
+/* Makes g->argv, unless it is there; -1: no memory. It goes with the awake. */
+int guest_argv_make(struct guest *g);
+void guest_argv_drop(struct guest *g);
+
 struct guests {
     struct guests_opts opts;
     struct worker *workers[WORKERS_MAX];
@@ -225,7 +227,9 @@ struct guests {
     size_t n, room;
     struct guest **index; /* open addressing by id */
     size_t index_room;
-    struct orphan *records; /* read at start, not yet claimed */
+    struct orphan **records; /* read at start, without their guests yet; by the hash of the id */
+    size_t nrecords, records_room;
+    size_t unverified; /* guests whose verify is set */
     struct guests_stats stats;
     struct timer tick;
     uint64_t tick_ns; /* the interval that the tick was set with */

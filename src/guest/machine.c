@@ -35,9 +35,14 @@ static bool key_due(const struct guest *g, uint64_t now)
 
 void guest_note_error(struct guest *g, const char *text)
 {
-    snprintf(g->last_error, sizeof(g->last_error), "%s", text);
-    text_clean(g->last_error); /* some of it is the guest's or the server's */
-    g->last_error_wall_ms = text[0] ? g->all->opts.clock.wall_ms(g->all->opts.clock.ctx) : 0;
+    char *copy = text[0] ? strdup(text) : NULL;
+
+    if (g->last_error[0])
+        free((char *)(uintptr_t)g->last_error);
+    if (copy)
+        text_clean(copy); /* some of it is the guest's or the server's */
+    g->last_error = copy ? copy : "";
+    g->last_error_wall_ms = copy ? g->all->opts.clock.wall_ms(g->all->opts.clock.ctx) : 0;
 }
 
 /* --- the timer: one for each guest, for whatever is next in its state --- */
@@ -98,9 +103,12 @@ static bool awake_make(struct guest *g)
 {
     if (g->awake)
         return true;
-    g->awake = calloc(1, sizeof(*g->awake));
-    if (!g->awake)
+    if (guest_argv_make(g) == 0)
+        g->awake = calloc(1, sizeof(*g->awake));
+    if (!g->awake) {
+        guest_argv_drop(g);
         return false;
+    }
     g->awake->guest = g;
     g->awake->guests = g->all;
     atomic_init(&g->awake->abandon, false);
@@ -118,6 +126,13 @@ static void awake_drop(struct guest *g)
     event_clear(&g->awake->ev);
     free(g->awake);
     g->awake = NULL;
+    guest_argv_drop(g);
+}
+
+static void verified(struct guest *g)
+{
+    g->all->unverified -= g->verify;
+    g->verify = false;
 }
 
 static int fill_event(struct guest *g, struct awake *a, const struct mail *mail, uint64_t now)
@@ -275,7 +290,7 @@ static void event_done(struct guest *g)
 
     note_latency(g);
     g->crashes = 0;
-    g->verify = false;
+    verified(g);
     a->verify = false;
     if (a->result == 0)
         mailbox_done(&g->mailbox, now_of(g), a->answer.requeue_after_ms * NS_PER_MS);
@@ -296,7 +311,7 @@ static void snapshot_forget(struct guest *g)
     struct snapshot *old = g->snapshot;
 
     g->snapshot = NULL;
-    g->verify = false;
+    verified(g);
     if (g->awake)
         g->awake->from = NULL;
     guest_record_put(g, old ? snapshot_slots(old) : NULL, old ? old->nslots : 0);
@@ -605,6 +620,8 @@ void guest_step(struct guest *g, enum guest_event ev)
         const struct step *s = &steps[g->state][ev];
 
         assert(s->next != 0);
+        g->all->stats.by_state[g->state]--;
+        g->all->stats.by_state[s->next]++;
         g->state = s->next; /* the only assignment in the program */
         if (g->all->opts.observe)
             g->all->opts.observe(g->all->opts.ctx, g, ev);

@@ -39,14 +39,14 @@ static json_int_t memory_bytes(const struct guest *g)
 
 static const char *state_of(const struct guest *g)
 {
-    if (g->rejected.code)
+    if (g->rejected)
         return "Rejected";
     return g->hold ? "Pending" : guest_state_name(g->state);
 }
 
 static const char *last_error(const struct guest *g)
 {
-    return g->rejected.code ? g->rejected.msg : g->last_error;
+    return g->rejected ? g->rejected->msg : g->last_error;
 }
 
 json_t *report_guest(const struct guest *g)
