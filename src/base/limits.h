@@ -192,14 +192,15 @@ _Static_assert(ARENA_BYTES_MAX / 4096 < (1ull << 32), "places in the arena are 3
 #define HEAVY_PAGES_MIN       64u  /* a guest that writes less is never prepared for writing */
 #define POPULATE_INLINE_PAGES 512u /* less than a tick of work: cheaper than another thread */
 #define WORKER_LATE_NS        (3ull * 1000 * 1000) /* computing in one event; then behind the others */
-#define WORKER_LATE_TURNS     16u              /* of the others, until one of those has a turn */
-#define SAVE_HERE_PAGES       16u              /* a worker saves by itself what is no larger ... */
-#define SAVE_HERE_MEMORY      1024u            /* ... of guests up to this, in pages ... */
-#define SAVE_HERE_SLOW_NS     (2000ull * 1000) /* ... unless one took so long, then not for ... */
-#define SAVE_HERE_PAUSE_NS    (1000ull * 1000 * 1000)
-#define QUIET_NS              (10ull * 1000 * 1000) /* what is due later can wait for a tick */
-#define TICK_NS               (1000ull * 1000)      /* a guest that computes yields */
-#define TICK_MAX_NS           (4 * TICK_NS)         /* while none computes and some wait */
+#define WORKER_LATE_TURNS     16u   /* of the others, until one of those has a turn */
+#define SAVE_HERE_PAGES       16u   /* a worker saves by itself what is no larger ... */
+#define SAVE_HERE_MEMORY      1024u /* ... of guests up to this, in pages ... */
+#define SAVE_HERE_SLOW_NS     (10ull * 1000 * 1000) /* ... unless one took so long, then not for ... \
+                                                     */
+#define SAVE_HERE_PAUSE_NS (1000ull * 1000 * 1000)
+#define QUIET_NS           (10ull * 1000 * 1000) /* what is due later can wait for a tick */
+#define TICK_NS            (1000ull * 1000)      /* a guest that computes yields */
+#define TICK_MAX_NS        (4 * TICK_NS)         /* while none computes and some wait */
 
 /* --- connections and HTTP/2 --- */
 #define CHANNEL_READ_BYTES    (32u * KIB) /* one read; shared by all connections */
