@@ -103,7 +103,9 @@ static inline void ledgers_observe(struct rig *r, const struct guest *g, enum gu
 {
     struct ledgers *l = r->ctx;
 
-    for (size_t i = 0; ev == GE_DONE && g->awake->result == 0 && i < r->nobjects; i++)
+    bool handled = (ev == GE_DONE || ev == GE_SLEPT) && g->awake->result == 0;
+
+    for (size_t i = 0; handled && i < r->nobjects; i++)
         if (!strcmp(r->objects[i].key, g->awake->ev.key) && g->awake->ev.seq)
             l->handled[i] = g->awake->ev.seq;
     if (l->seen)
