@@ -126,22 +126,20 @@ static int serialize(wasmtime_module_t *compiled, struct err *err)
     return rc;
 }
 
-/* module is what the file has, rewritten what is compiled. */
+/* Validated is what the file has: what was rewritten has lost or gained a few things that matter to
+ * validation (a section, an export), and the offsets of errors are then the file's own. */
 static int compile(wasm_engine_t *engine, const struct buf *module, const struct buf *rewritten,
                    struct err *err)
 {
     wasmtime_module_t *compiled = NULL;
-    wasmtime_error_t *error =
-        wasmtime_module_new(engine, rewritten->data, rewritten->len, &compiled);
+    wasmtime_error_t *error;
     int rc;
 
-    if (error) {
-        if (validate(engine, module, err) < 0)
-            wasmtime_error_delete(error);
-        else
-            from_wasmtime(error, ERR_UNSUPPORTED, "compiler", err);
+    if (validate(engine, module, err) < 0)
         return -1;
-    }
+    error = wasmtime_module_new(engine, rewritten->data, rewritten->len, &compiled);
+    if (error)
+        return from_wasmtime(error, ERR_UNSUPPORTED, "compiler", err);
     rc = serialize(compiled, err);
     wasmtime_module_delete(compiled);
     return rc;

@@ -240,8 +240,12 @@ int reader_reference_type(struct reader *r, uint8_t *out)
 
     if (reader_byte(r, out, "reference type") < 0)
         return -1;
-    if (*out == TYPE_FUNCREF || *out == TYPE_EXTERNREF)
+    if (*out == TYPE_FUNCREF)
         return 0;
+    if (*out == TYPE_EXTERNREF)
+        return reader_refuse(r, begin,
+                             "externref: there are no objects of the host's that a guest could "
+                             "refer to: build without reference types (-mno-reference-types)");
     if (*out >= TYPE_V128 && *out <= TYPE_I32)
         return reader_invalid(r, begin, "0x%02x is no reference type", *out);
     return unknown_type(r, begin, *out);

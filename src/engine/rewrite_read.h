@@ -71,7 +71,7 @@ int reader_name(struct reader *r, struct wasm_name *out, const char *what) ERR_C
 /* The next len bytes as a reader of their own; r goes on behind them. */
 int reader_sub(struct reader *r, uint32_t len, struct reader *out, const char *what) ERR_CHECK;
 
-/* A value type, or an error: i32 i64 f32 f64 v128 funcref externref. */
+/* A value type, or an error: i32 i64 f32 f64 v128 funcref. */
 int reader_value_type(struct reader *r, uint8_t *out) ERR_CHECK;
 int reader_reference_type(struct reader *r, uint8_t *out) ERR_CHECK;
 

@@ -98,6 +98,11 @@ static int refuse_import(const struct reader *r, const struct import *i)
         return reader_refuse(r, i->at,
                              "exception tag \"%s.%s\" is imported: build without -fwasm-exceptions",
                              i->module, i->name);
+    case KIND_EXACT_FUNCTION:
+        return reader_refuse(r, i->at,
+                             "function \"%s.%s\" is imported by its exact type (custom "
+                             "descriptors): build for core WebAssembly 2.0",
+                             i->module, i->name);
     default:
         return reader_invalid(r, i->at, "import \"%s.%s\" of unknown kind %u", i->module, i->name,
                               i->kind);
@@ -188,7 +193,7 @@ static int read_global(struct sections *s, struct reader *r, uint32_t index)
                              "shared global %" PRIu32 ": threads are not supported: build without "
                              "-pthread and -matomics",
                              index);
-    if (mutability && (type == TYPE_FUNCREF || type == TYPE_EXTERNREF)) {
+    if (mutability && type == TYPE_FUNCREF) {
         reader_unsavable(r, UNSAVABLE_GLOBAL, "global %" PRIu32 " is a mutable reference", index);
     } else if (mutability) {
         s->mutable_[index / 8] |= (uint8_t)(1u << (index % 8));

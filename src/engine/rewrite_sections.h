@@ -29,7 +29,14 @@ enum {
     SECTIONS,
 };
 
-enum { KIND_FUNCTION, KIND_TABLE, KIND_MEMORY, KIND_GLOBAL, KIND_TAG };
+enum {
+    KIND_FUNCTION,
+    KIND_TABLE,
+    KIND_MEMORY,
+    KIND_GLOBAL,
+    KIND_TAG,
+    KIND_EXACT_FUNCTION = 0x20, /* of an import, where custom descriptors are proposed */
+};
 
 /* Flags of a memory's or table's limits. */
 enum { LIMITS_HAS_MAX = 1, LIMITS_SHARED = 2, LIMITS_64 = 4, LIMITS_PAGE_SIZE = 8 };
