@@ -39,9 +39,10 @@
 _Static_assert(HTTP1_TARGET_MAX < HTTP1_HEAD_BYTES_MAX, "a target is part of a head");
 
 /* --- a guest's manifest: defaults and ceilings --- */
-#define SPEC_FILE_BYTES_MAX    MIB
-#define SPEC_FILES_MAX         10000u /* in one folder */
-#define SPEC_GUESTS_MAX        100000u
+#define SPEC_FILE_BYTES_MAX    (512u * MIB) /* of any number of documents ... */
+#define SPEC_BYTES_MAX         MIB          /* ... of this size */
+#define SPEC_FILES_MAX         10000u       /* in one folder */
+#define SPEC_GUESTS_MAX        1000000u
 #define SPEC_NAME_MAX          63u  /* a DNS-1123 label */
 #define SPEC_SUBDOMAIN_MAX     253u /* a DNS-1123 subdomain */
 #define SPEC_PATH_MAX          4095u
@@ -63,7 +64,7 @@ _Static_assert(HTTP1_TARGET_MAX < HTTP1_HEAD_BYTES_MAX, "a target is part of a h
 #define SLEEP_AFTER_MAX_NS     86400000000000ull
 
 _Static_assert(GUEST_CPU_DEFAULT_NS <= GUEST_TIME_DEFAULT_NS, "running is a part of the time");
-_Static_assert(SPEC_FILE_BYTES_MAX <= YAML_BYTES_MAX, "a manifest is YAML");
+_Static_assert(SPEC_BYTES_MAX <= YAML_BYTES_MAX, "a manifest is YAML");
 _Static_assert(SPEC_NAME_MAX <= NEAREST_WORD_MAX, "names are compared in messages");
 
 /* --- engine --- */
@@ -100,7 +101,7 @@ _Static_assert(SPEC_NAME_MAX <= NEAREST_WORD_MAX, "names are compared in message
 #define REFLECTOR_WATCH_MAX_S       600u
 #define REFLECTOR_SILENCE_S         60u /* without a byte, of a list or past a watch's own end */
 #define REFLECTOR_REWINDS_MAX       5u  /* lists that went back in time, until one is believed */
-#define TABLE_ENTRIES_MAX           (1024u * 1024u)
+#define TABLE_ENTRIES_MAX           (4096u * 1024u)
 _Static_assert(KUBE_EVENT_MAX < BUF_DEFAULT_MAX, "an event fits in a buffer");
 
 /* --- modules and images (engine/rewrite, engine/imagecache, roost-compile) --- */
@@ -143,7 +144,7 @@ _Static_assert(KUBE_EVENT_MAX < BUF_DEFAULT_MAX, "an event fits in a buffer");
 #define DISK_IOV_MAX       64u          /* pieces of one vectored call */
 #define ARENA_BYTES_MAX    (1ull << 40) /* of the file, sparse */
 #define ARENA_GROW_BYTES   (64u * MIB)  /* the file grows, and is cut, by this */
-#define ARENA_SLOTS_MAX    (1024u * 1024u)
+#define ARENA_SLOTS_MAX    (4096u * 1024u)
 #define ARENA_FREE_KEEP_BYTES                                                                      \
     (48u * MIB) /* free space kept in the page cache: 3 x faster to write */
 #define ARENA_PUNCH_MIN_BYTES  (1u * MIB) /* smaller free extents are punched last */

@@ -56,6 +56,9 @@ struct builder {
     size_t depth; /* of nodes in open */
     size_t level; /* the same, counted in a condemned document as well */
     bool each;    /* a defect condemns its document only */
+    void (*take)(void *ctx, const struct yaml_doc *d); /* NULL: all documents are kept */
+    void *ctx;
+    size_t document_at, document_max; /* where it begins; 0: no limit */
 };
 
 static int place_err(struct err *err, const char *file, size_t line, size_t column,
@@ -304,12 +307,22 @@ static int check_level(struct builder *b, const yaml_event_t *ev, struct err *er
                     YAML_DEPTH_MAX);
 }
 
+static int check_document(struct builder *b, const yaml_event_t *ev, struct err *err)
+{
+    if (ev->type == YAML_DOCUMENT_START_EVENT)
+        b->document_at = ev->start_mark.index;
+    if (!b->document_max || ev->end_mark.index - b->document_at <= b->document_max)
+        return 0;
+    return mark_err(err, b, &ev->start_mark, ERR_LIMIT, "a document of more than %zu bytes",
+                    b->document_max);
+}
+
 static int build_event(struct builder *b, const yaml_event_t *ev, struct err *err)
 {
     struct err why = {0};
     int rc;
 
-    if (check_level(b, ev, err) < 0)
+    if (check_level(b, ev, err) < 0 || check_document(b, ev, err) < 0)
         return -1;
     if (ev->type == YAML_DOCUMENT_START_EVENT)
         return document_begin(b, err);
@@ -391,6 +404,28 @@ static int check_tag_lines(const struct builder *b, const char *data, size_t len
     return 0;
 }
 
+static void documents_free(struct yaml_doc *d)
+{
+    for (struct yaml_node *n = d->chain, *next; n; n = next) {
+        next = n->chain;
+        free(n->items);
+        free(n);
+    }
+    for (size_t i = 0; i < d->ndocs; i++)
+        free(d->docs[i].defect);
+    d->chain = NULL;
+    d->ndocs = d->nnodes = 0;
+}
+
+static void document_over(struct builder *b)
+{
+    b->cur = NULL;
+    if (!b->take)
+        return;
+    b->take(b->ctx, b->doc);
+    documents_free(b->doc);
+}
+
 static int parse_events(struct builder *b, const char *data, size_t len, struct err *err)
 {
     yaml_parser_t parser;
@@ -409,8 +444,8 @@ static int parse_events(struct builder *b, const char *data, size_t len, struct 
         }
         rc = build_event(b, &ev, err);
         more = ev.type != YAML_STREAM_END_EVENT;
-        if (ev.type == YAML_DOCUMENT_END_EVENT)
-            b->cur = NULL;
+        if (rc == 0 && ev.type == YAML_DOCUMENT_END_EVENT)
+            document_over(b);
         yaml_event_delete(&ev);
     }
     yaml_parser_delete(&parser);
@@ -419,6 +454,20 @@ static int parse_events(struct builder *b, const char *data, size_t len, struct 
         b->doc->ndocs--;
     }
     return rc;
+}
+
+static int parse_with(struct builder *b, const char *data, size_t len, const char *file,
+                      struct err *err)
+{
+    b->doc = calloc(1, sizeof(*b->doc));
+    if (!b->doc || !(b->doc->file = strdup(file))) {
+        yaml_doc_free(b->doc);
+        b->doc = NULL;
+        return err_set(err, ERR_NOMEM, 0, "%s: no memory", file);
+    }
+    if (check_tag_lines(b, data, len, err) < 0)
+        return -1;
+    return parse_events(b, data, len, err);
 }
 
 static int parse(struct yaml_doc **out, const char *data, size_t len, const char *file, bool each,
@@ -430,14 +479,7 @@ static int parse(struct yaml_doc **out, const char *data, size_t len, const char
     *out = NULL;
     if (len > YAML_BYTES_MAX)
         return err_set(err, ERR_LIMIT, 0, "%s: %zu bytes, limit %u", file, len, YAML_BYTES_MAX);
-    b.doc = calloc(1, sizeof(*b.doc));
-    if (!b.doc || !(b.doc->file = strdup(file))) {
-        yaml_doc_free(b.doc);
-        return err_set(err, ERR_NOMEM, 0, "%s: no memory", file);
-    }
-    rc = check_tag_lines(&b, data, len, err);
-    if (rc == 0)
-        rc = parse_events(&b, data, len, err);
+    rc = parse_with(&b, data, len, file, err);
     if (rc < 0 && !each) {
         yaml_doc_free(b.doc);
         return -1;
@@ -488,25 +530,48 @@ static int read_all(struct buf *out, int fd, const char *path, struct err *err)
     }
 }
 
-static int parse_file(struct yaml_doc **out, const char *path, size_t max_bytes, bool each,
-                      struct err *err)
+static int read_file(struct buf *out, const char *path, struct err *err)
 {
-    AUTO_BUF struct buf data = {.max = (max_bytes ? max_bytes : YAML_BYTES_MAX) + 1};
     AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     struct stat st;
 
-    *out = NULL;
     if (fd < 0)
         return err_set(err, code_of_errno(errno), errno, "%s", path);
     if (fstat(fd, &st) < 0)
         return err_set(err, ERR_IO, errno, "%s", path);
     if (!S_ISREG(st.st_mode) && !S_ISFIFO(st.st_mode))
         return err_set(err, ERR_INVALID, 0, "%s: not a file", path);
+    if (S_ISREG(st.st_mode) && (uint64_t)st.st_size >= out->max)
+        return err_set(err, ERR_LIMIT, 0, "%s: larger than %zu bytes", path, out->max - 1);
     if (S_ISFIFO(st.st_mode) && fcntl(fd, F_SETFL, 0) < 0) /* kubectl ... <(a command) */
         return err_set(err, ERR_IO, errno, "%s", path);
-    if (read_all(&data, fd, path, err) < 0)
+    return read_all(out, fd, path, err);
+}
+
+static int parse_file(struct yaml_doc **out, const char *path, size_t max_bytes, bool each,
+                      struct err *err)
+{
+    AUTO_BUF struct buf data = {.max = (max_bytes ? max_bytes : YAML_BYTES_MAX) + 1};
+
+    *out = NULL;
+    if (read_file(&data, path, err) < 0)
         return -1;
     return parse(out, data.len ? (const char *)data.data : "", data.len, path, each, err);
+}
+
+int yaml_parse_file_stream(const char *path, size_t max_bytes, size_t document_max,
+                           void (*each)(void *ctx, const struct yaml_doc *d), void *ctx,
+                           struct err *err)
+{
+    struct builder b = {.each = true, .take = each, .ctx = ctx, .document_max = document_max};
+    AUTO_BUF struct buf data = {.max = max_bytes + 1};
+    int rc;
+
+    if (read_file(&data, path, err) < 0)
+        return -1;
+    rc = parse_with(&b, data.len ? (const char *)data.data : "", data.len, path, err);
+    yaml_doc_free(b.doc);
+    return rc;
 }
 
 int yaml_parse_file(struct yaml_doc **out, const char *path, size_t max_bytes, struct err *err)
@@ -521,17 +586,9 @@ int yaml_parse_file_each(struct yaml_doc **out, const char *path, size_t max_byt
 
 void yaml_doc_free(struct yaml_doc *d)
 {
-    struct yaml_node *next;
-
     if (!d)
         return;
-    for (struct yaml_node *n = d->chain; n; n = next) {
-        next = n->chain;
-        free(n->items);
-        free(n);
-    }
-    for (size_t i = 0; i < d->ndocs; i++)
-        free(d->docs[i].defect);
+    documents_free(d);
     free(d->docs);
     free(d->file);
     free(d);

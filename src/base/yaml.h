@@ -39,7 +39,13 @@ int yaml_parse_file(struct yaml_doc **out, const char *path, size_t max_bytes, s
  */
 int yaml_parse_file_each(struct yaml_doc **out, const char *path, size_t max_bytes, struct err *err)
     ERR_CHECK;
-/* The same of bytes in memory. */
+/* The same, but each document is handed over as soon as it was read, as the only one of d (which is
+ * borrowed until `each` returns), and forgotten: memory for the file and one document, however many
+ * there are. YAML_NODES_MAX is of one document here; document_max bytes are the most of one. */
+int yaml_parse_file_stream(const char *path, size_t max_bytes, size_t document_max,
+                           void (*each)(void *ctx, const struct yaml_doc *d), void *ctx,
+                           struct err *err) ERR_CHECK;
+/* As yaml_parse_file_each, of bytes in memory. */
 int yaml_parse_each(struct yaml_doc **out, const char *data, size_t len, const char *file,
                     struct err *err) ERR_CHECK;
 /* NULL is fine. (yaml_free is a symbol of libyaml itself.) */

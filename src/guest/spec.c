@@ -1,77 +1,301 @@
 /* Manifests from files and folders: one bad manifest is one error and touches no other. Names are
  * remembered with their place over a whole folder, so that the second guest of a name is refused
  * with the place of the first.
+ *
+ * A folder may hold a million guests that hardly differ, and each stays in memory for as long as
+ * its guest: so a spec that was read is packed into one block, with what others of its folder say
+ * as well in a shape that they share.
  */
 #include "guest/spec.h"
 
 #include "base/auto.h"
+#include "base/hash.h"
 #include "base/limits.h"
 #include "guest/spec_read.h"
 
 #include <dirent.h>
 #include <errno.h>
-#include <search.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 typedef void each_fn(void *ctx, struct guest_spec *spec, const struct err *err);
 
-/* Where a name was first seen. */
+/* Where a name was first seen. The name itself is its hash, with a seed that nobody can foresee. */
 struct place {
-    unsigned line;
-    char *file;
-    char name[2 * (SPEC_NAME_MAX + 1)]; /* namespace/name */
+    uint64_t hash; /* 0: free */
+    uint32_t file, line;
 };
+
+#define SHAPES_KEPT 64u /* of those read last, to be shared by the next ones */
 
 struct reader {
     each_fn *each;
     void *ctx;
-    void *seen; /* tsearch tree of struct place */
-    size_t guests;
+    const char *dir; /* of the file being read */
+    uint64_t seed;
+    struct place *places; /* open addressing */
+    size_t nplaces, room;
+    char **files;
+    size_t nfiles;
+    struct spec_shape *shapes[SHAPES_KEPT];
 };
 
-static int compare_places(const void *a, const void *b)
-{
-    const struct place *x = a, *y = b;
+/* --- where each name was --- */
 
-    return strcmp(x->name, y->name);
+static uint64_t name_hash(const struct reader *r, const struct guest_spec *s)
+{
+    struct hash h;
+    uint64_t hash;
+
+    hash_begin(&h);
+    hash_add(&h, &r->seed, sizeof(r->seed));
+    hash_add(&h, s->namespace_, strlen(s->namespace_) + 1);
+    hash_add(&h, s->name, strlen(s->name));
+    hash = hash_end(&h);
+    return hash ? hash : 1;
 }
 
-static void place_free(void *p)
+static struct place *place_find(const struct reader *r, uint64_t hash)
 {
-    struct place *place = p;
+    size_t i = hash & (r->room - 1);
 
-    free(place->file);
-    free(place);
+    while (r->places[i].hash && r->places[i].hash != hash)
+        i = (i + 1) & (r->room - 1);
+    return &r->places[i];
+}
+
+/* At most half full. */
+static int places_grow(struct reader *r)
+{
+    size_t old_room = r->room;
+    struct place *old = r->places;
+
+    if (r->nplaces * 2 < r->room)
+        return 0;
+    r->room = old_room ? old_room * 2 : 64;
+    r->places = calloc(r->room, sizeof(*r->places));
+    if (!r->places) {
+        r->places = old;
+        r->room = old_room;
+        return -1;
+    }
+    for (size_t i = 0; i < old_room; i++)
+        if (old[i].hash)
+            *place_find(r, old[i].hash) = old[i];
+    free(old);
+    return 0;
 }
 
 /* Notes the guest's name; -1 where it was there before, or too many were. */
 static int note_place(struct reader *r, const struct guest_spec *s, struct err *err)
 {
-    struct place *mine = calloc(1, sizeof(*mine)), **found;
+    uint64_t hash = name_hash(r, s);
+    struct place *p;
 
-    if (!mine || !(mine->file = strdup(s->file))) {
-        free(mine);
+    if (places_grow(r) < 0)
         return err_set(err, ERR_NOMEM, 0, "%s:%u: no memory", s->file, s->line);
-    }
-    mine->line = s->line;
-    snprintf(mine->name, sizeof(mine->name), "%s/%s", s->namespace_, s->name);
-    found = tsearch(mine, &r->seen, compare_places);
-    if (found && *found == mine && ++r->guests <= SPEC_GUESTS_MAX)
-        return 0;
-    if (found && *found == mine)
+    p = place_find(r, hash);
+    if (p->hash)
+        return err_set(err, ERR_EXISTS, 0,
+                       "%s:%u:1: guest %s/%s is already declared at %s:%u: rename one", s->file,
+                       s->line, s->namespace_, s->name, r->files[p->file], p->line);
+    if (r->nplaces >= SPEC_GUESTS_MAX)
         return err_set(err, ERR_LIMIT, 0, "%s:%u: more than %u guests", s->file, s->line,
                        SPEC_GUESTS_MAX);
-    if (found)
-        err_set(err, ERR_EXISTS, 0, "%s:%u:1: guest %s is already declared at %s:%u: rename one",
-                s->file, s->line, mine->name, (*found)->file, (*found)->line);
-    else
-        err_set(err, ERR_NOMEM, 0, "%s:%u: no memory", s->file, s->line);
-    place_free(mine);
-    return -1;
+    *p = (struct place){.hash = hash, .file = (uint32_t)(r->nfiles - 1), .line = s->line};
+    r->nplaces++;
+    return 0;
 }
+
+static int note_file(struct reader *r, const char *path, struct err *err)
+{
+    char **files = realloc(r->files, (r->nfiles + 1) * sizeof(*files));
+
+    if (files)
+        r->files = files;
+    if (!files || !(files[r->nfiles] = strdup(path)))
+        return err_set(err, ERR_NOMEM, 0, "%s: no memory", path);
+    r->nfiles++;
+    return 0;
+}
+
+/* --- shapes --- */
+
+struct spec_shape {
+    unsigned refs;
+    size_t len;
+    char texts[]; /* one after the other, each with its NUL; "\1" in place of one that is not there
+                   */
+};
+
+static void shape_unref(struct spec_shape *shape)
+{
+    if (shape && --shape->refs == 0)
+        free(shape);
+}
+
+#define SHAPE_TEXTS_MAX (3 + 2 * GUEST_TRIGGERS_MAX)
+
+/* Where the texts of a shape are in a spec, always in this order. */
+static size_t shared_texts(struct guest_spec *s, char **out[SHAPE_TEXTS_MAX])
+{
+    size_t n = 0;
+
+    out[n++] = &s->module;
+    out[n++] = &s->file;
+    out[n++] = &s->service_account;
+    for (uint16_t i = 0; i < s->nwatches; i++) {
+        out[n++] = &s->watches[i].api_version;
+        out[n++] = &s->watches[i].kind;
+    }
+    return n;
+}
+
+static struct spec_shape *shape_make(struct guest_spec *s)
+{
+    char **texts[SHAPE_TEXTS_MAX];
+    size_t n = shared_texts(s, texts), len = 0;
+    struct spec_shape *shape;
+    char *at;
+
+    for (size_t i = 0; i < n; i++)
+        len += (*texts[i] ? strlen(*texts[i]) : 1) + 1;
+    shape = malloc(sizeof(*shape) + len);
+    if (!shape)
+        return NULL;
+    *shape = (struct spec_shape){.refs = 1, .len = len};
+    at = shape->texts;
+    for (size_t i = 0; i < n; i++)
+        at = stpcpy(at, *texts[i] ? *texts[i] : "\1") + 1;
+    return shape;
+}
+
+/* Its own, or an equal one that somebody had before; a reference for the caller. */
+static struct spec_shape *shape_get(struct reader *r, struct guest_spec *s)
+{
+    struct spec_shape *shape = shape_make(s), **kept;
+
+    if (!shape)
+        return NULL;
+    kept = &r->shapes[hash_bytes(shape->texts, shape->len) % SHAPES_KEPT];
+    if (*kept && (*kept)->len == shape->len &&
+        memcmp((*kept)->texts, shape->texts, shape->len) == 0) {
+        shape_unref(shape);
+    } else {
+        shape_unref(*kept);
+        *kept = shape;
+    }
+    (*kept)->refs++;
+    return *kept;
+}
+
+/* --- packing --- */
+
+/* The spec's own texts and arrays go here, one behind the other; NULL: only counted. */
+struct packing {
+    char *at;
+    size_t len;
+};
+
+static void *pack(struct packing *p, const void *data, size_t len, size_t align)
+{
+    size_t pad = (align - p->len % align) % align;
+    char *at = p->at ? p->at + p->len + pad : NULL;
+
+    if (at && len)
+        memcpy(at, data, len);
+    p->len += pad + len;
+    return at;
+}
+
+static char *pack_text(struct packing *p, const char *text)
+{
+    return pack(p, text, strlen(text) + 1, 1);
+}
+
+static char **pack_texts(struct packing *p, char *const *texts, size_t n)
+{
+    char **out = n ? pack(p, texts, n * sizeof(*texts), sizeof(char *)) : NULL;
+
+    for (size_t i = 0; i < n; i++) {
+        char *text = pack_text(p, texts[i]);
+
+        if (out)
+            out[i] = text;
+    }
+    return out;
+}
+
+static void pack_env(struct packing *p, struct guest_spec *to, const struct guest_spec *s)
+{
+    struct env_var *env =
+        s->nenv ? pack(p, s->env, s->nenv * sizeof(*s->env), sizeof(char *)) : NULL;
+
+    for (size_t i = 0; i < s->nenv; i++) {
+        char *name = pack_text(p, s->env[i].name), *value = pack_text(p, s->env[i].value);
+
+        if (env)
+            env[i] = (struct env_var){.name = name, .value = value};
+    }
+    to->env = env;
+}
+
+/* All that is the spec's own, into p; to is the packed spec, or any while it is only counted. */
+static void pack_all(struct packing *p, struct guest_spec *to, const struct guest_spec *s)
+{
+    struct watch_spec *watches =
+        s->nwatches ? pack(p, s->watches, s->nwatches * sizeof(*s->watches), sizeof(char *)) : NULL;
+
+    to->watches = watches;
+    for (uint16_t i = 0; i < s->nwatches; i++) {
+        char **namespaces = pack_texts(p, s->watches[i].namespaces, s->watches[i].nnamespaces);
+
+        if (watches)
+            watches[i].namespaces = namespaces;
+    }
+    pack_env(p, to, s);
+    to->args = pack_texts(p, s->args, s->nargs);
+    to->name = pack_text(p, s->name);
+    to->namespace_ = pack_text(p, s->namespace_);
+}
+
+static void take_shape(struct guest_spec *s, struct spec_shape *shape)
+{
+    char **texts[SHAPE_TEXTS_MAX], *at = shape->texts;
+    size_t n = shared_texts(s, texts);
+
+    for (size_t i = 0; i < n; i++) {
+        *texts[i] = strcmp(at, "\1") == 0 ? NULL : at;
+        at += strlen(at) + 1;
+    }
+    s->shape = shape;
+}
+
+/* The same spec in one block; without memory for it the one that was given. */
+static struct guest_spec *spec_pack(struct reader *r, struct guest_spec *s)
+{
+    struct guest_spec counted, *out;
+    struct packing p = {0};
+    struct spec_shape *shape = shape_get(r, s);
+
+    pack_all(&p, &counted, s);
+    out = shape ? malloc(sizeof(*out) + p.len) : NULL;
+    if (!out) {
+        shape_unref(shape);
+        return s;
+    }
+    *out = *s;
+    p = (struct packing){.at = (char *)(out + 1)};
+    pack_all(&p, out, s);
+    take_shape(out, shape);
+    guest_spec_free(s);
+    return out;
+}
+
+/* --- files --- */
 
 /* The absolute folder of a file, symbolic links kept: a mounted config map swaps its folder. */
 static char *folder_of(const char *path)
@@ -86,41 +310,64 @@ static char *folder_of(const char *path)
     return dir;
 }
 
+static void read_one(void *ctx, const struct yaml_doc *doc)
+{
+    struct reader *r = ctx;
+    struct err why = {0};
+    struct guest_spec *spec;
+
+    if (yaml_root(doc, 0) && yaml_is_null(yaml_root(doc, 0)))
+        return; /* nothing between two --- */
+    spec = spec_read_document(doc, r->dir, 0, &why);
+    if (spec && note_place(r, spec, &why) < 0) {
+        guest_spec_free(spec);
+        spec = NULL;
+    }
+    if (spec)
+        spec = spec_pack(r, spec);
+    r->each(r->ctx, spec, spec ? NULL : &why);
+}
+
 static int read_file(struct reader *r, const char *path, struct err *err)
 {
     AUTO_FREE char *dir = folder_of(path);
-    struct yaml_doc *doc = NULL;
-    int rc;
 
     if (!dir)
         return err_set(err, ERR_NOMEM, errno, "%s", path);
     if (strlen(dir) > SPEC_PATH_MAX)
         return err_set(err, ERR_LIMIT, 0, "%.80s...: the path is longer than %u bytes", path,
                        SPEC_PATH_MAX);
-    rc = yaml_parse_file_each(&doc, path, SPEC_FILE_BYTES_MAX, err);
-    for (size_t i = 0; i < yaml_count(doc); i++) {
-        struct err why = {0};
-        struct guest_spec *spec;
+    if (note_file(r, path, err) < 0)
+        return -1;
+    r->dir = dir;
+    return yaml_parse_file_stream(path, SPEC_FILE_BYTES_MAX, SPEC_BYTES_MAX, read_one, r, err);
+}
 
-        if (yaml_root(doc, i) && yaml_is_null(yaml_root(doc, i)))
-            continue; /* nothing between two --- */
-        spec = spec_read_document(doc, dir, i, &why);
-        if (spec && note_place(r, spec, &why) < 0) {
-            guest_spec_free(spec);
-            spec = NULL;
-        }
-        r->each(r->ctx, spec, spec ? NULL : &why);
-    }
-    yaml_doc_free(doc);
-    return rc;
+static void reader_begin(struct reader *r)
+{
+    /* Without random numbers, names that collide could be thought up: nothing worse. */
+    if (getrandom(&r->seed, sizeof(r->seed), 0) != sizeof(r->seed))
+        r->seed = (uint64_t)(uintptr_t)r;
+}
+
+static void reader_end(struct reader *r)
+{
+    for (size_t i = 0; i < SHAPES_KEPT; i++)
+        shape_unref(r->shapes[i]);
+    for (size_t i = 0; i < r->nfiles; i++)
+        free(r->files[i]);
+    free(r->files);
+    free(r->places);
 }
 
 int guest_spec_read_file(const char *path, each_fn *each, void *ctx, struct err *err)
 {
     struct reader r = {.each = each, .ctx = ctx};
-    int rc = read_file(&r, path, err);
+    int rc;
 
-    tdestroy(r.seen, place_free);
+    reader_begin(&r);
+    rc = read_file(&r, path, err);
+    reader_end(&r);
     return rc;
 }
 
@@ -159,6 +406,7 @@ int guest_spec_read_dir(const char *dir, each_fn *each, void *ctx, struct err *e
     struct dirent **entries = NULL;
     int n = scandir(dir, &entries, is_manifest, compare_entries), rc = 0;
 
+    reader_begin(&r);
     if (n < 0)
         return err_set(err, errno == ENOENT ? ERR_NOT_FOUND : ERR_IO, errno, "%s", dir);
     if ((unsigned)n > SPEC_FILES_MAX)
@@ -170,7 +418,7 @@ int guest_spec_read_dir(const char *dir, each_fn *each, void *ctx, struct err *e
         free(entries[i]);
     }
     free(entries);
-    tdestroy(r.seen, place_free);
+    reader_end(&r);
     return rc;
 }
 
@@ -178,6 +426,11 @@ void guest_spec_free(struct guest_spec *s)
 {
     if (!s)
         return;
+    if (s->shape) {
+        shape_unref(s->shape);
+        free(s);
+        return;
+    }
     for (size_t i = 0; i < s->nenv; i++) {
         free(s->env[i].name);
         free(s->env[i].value);

@@ -27,9 +27,14 @@ struct watch_spec {
     size_t nnamespaces;
 };
 
+/* What many guests of one folder have in common: shared, loop thread only. */
+struct spec_shape;
+
 struct guest_spec {
-    char *name, *namespace_; /* metadata; namespace defaults to "default" */
-    char *module;            /* absolute path (from file:, relative to the manifest's folder) */
+    struct spec_shape *shape; /* of a packed one: holds module, file, service_account, and of each
+                                 watch api_version and kind; all else is in the spec's own block */
+    char *name, *namespace_;  /* metadata; namespace defaults to "default" */
+    char *module;             /* absolute path (from file:, relative to the manifest's folder) */
     struct env_var *env;
     size_t nenv;
     char **args; /* without argv[0], which is the guest's name */

@@ -663,7 +663,7 @@ static void test_what_cannot_be_read(void **state)
     struct results r = {.n = 0};
     struct err err = {0};
     char path[PATH_MAX], message[PATH_MAX + 64];
-    AUTO_FREE char *big = calloc(1, SPEC_FILE_BYTES_MAX + 1);
+    AUTO_FREE char *big = calloc(1, SPEC_BYTES_MAX + 2);
 
     (void)state;
     path_of(path, "absent");
@@ -674,14 +674,70 @@ static void test_what_cannot_be_read(void **state)
     assert_int_equal(guest_spec_read_file(path, take, &r, &err), -1);
     assert_string_equal(err.msg, message);
     assert_non_null(big);
-    memset(big, ' ', SPEC_FILE_BYTES_MAX + 1);
-    write_file("f.yaml", big, SPEC_FILE_BYTES_MAX);
+    /* A document of the most bytes; one that ends nowhere; one of more bytes. */
+    memset(big, ' ', SPEC_BYTES_MAX);
+    memcpy(big, "--- ~", 5);
     path_of(path, "f.yaml");
+    write_file("f.yaml", big, SPEC_BYTES_MAX);
     assert_int_equal(guest_spec_read_file(path, take, &r, &err), 0);
-    write_file("f.yaml", big, SPEC_FILE_BYTES_MAX + 1);
+    memcpy(big + SPEC_BYTES_MAX - 4, "{x: ", 4);
+    memcpy(big, "--- [", 5);
+    write_file("f.yaml", big, SPEC_BYTES_MAX);
+    assert_int_equal(guest_spec_read_file(path, take, &r, &err), -1);
+    assert_int_equal(err.code, ERR_INVALID);
+    memset(big, ' ', SPEC_BYTES_MAX + 2);
+    memcpy(big, "--- [", 5);
+    big[SPEC_BYTES_MAX + 1] = ']';
+    write_file("f.yaml", big, SPEC_BYTES_MAX + 2);
     assert_int_equal(guest_spec_read_file(path, take, &r, &err), -1);
     assert_int_equal(err.code, ERR_LIMIT);
+    assert_non_null(strstr(err.msg, "a document of more than 1048576 bytes"));
+    assert_int_equal(truncate(path, (off_t)SPEC_FILE_BYTES_MAX + 1), 0); /* holes */
+    assert_int_equal(guest_spec_read_file(path, take, &r, &err), -1);
+    assert_int_equal(err.code, ERR_LIMIT);
+    assert_non_null(strstr(err.msg, "larger than 536870912 bytes"));
     assert_int_equal(r.n, 0);
+}
+
+static void count(void *ctx, struct guest_spec *spec, const struct err *err)
+{
+    struct guest_spec **last = ctx;
+
+    assert_null(err);
+    if (last[0]) /* the texts that all have in common are there once */
+        assert_true(last[0]->module == spec->module &&
+                    last[0]->watches[0].kind == spec->watches[0].kind);
+    guest_spec_free(last[0]);
+    last[0] = spec;
+}
+
+static void test_one_file_has_any_number_of_guests(void **state)
+{
+    const size_t n = 20000, room = n * 256;
+    struct guest_spec *last[1] = {NULL};
+    AUTO_FREE char *text = malloc(room);
+    struct err err = {0};
+    char path[PATH_MAX];
+    size_t len = 0;
+
+    (void)state;
+    assert_non_null(text);
+    for (size_t i = 0; i < n; i++)
+        len += (size_t)snprintf(
+            text + len, room - len,
+            "---\napiVersion: roost.dev/v1alpha1\nkind: Guest\nmetadata: {name: g%zu}\nspec: "
+            "{module: file:m.wasm, triggers: [{watch: {apiVersion: v1, kind: ConfigMap, "
+            "namespaces: [n%zu]}}], capabilities: {kube: {serviceAccount: a}}}\n",
+            i, i);
+    assert_true(len > 2 * SPEC_BYTES_MAX && len < room);
+    write_file("f.yaml", text, len);
+    path_of(path, "f.yaml");
+    assert_int_equal(guest_spec_read_file(path, count, last, &err), 0);
+    assert_string_equal(last[0]->name, "g19999");
+    assert_string_equal(last[0]->watches[0].namespaces[0], "n19999");
+    assert_string_equal(last[0]->service_account, "a");
+    assert_int_equal(last[0]->line, 5 * (n - 1) + 2);
+    guest_spec_free(last[0]);
 }
 
 /* A relative manifest still gives an absolute module. */
@@ -736,6 +792,7 @@ int main(void)
         cmocka_unit_test(test_a_name_is_taken_once_in_a_file),
         cmocka_unit_test(test_folders_in_name_order),
         cmocka_unit_test(test_what_cannot_be_read),
+        cmocka_unit_test(test_one_file_has_any_number_of_guests),
         cmocka_unit_test(test_modules_are_absolute),
     };
 
