@@ -50,3 +50,11 @@ bool text_is_clean(const char *text)
         text += text_char(text);
     return *text == 0;
 }
+
+char *text_put(char *to, const char *text)
+{
+    size_t len = strlen(text);
+
+    memcpy(to, text, len + 1);
+    return to + len;
+}

@@ -10,6 +10,8 @@
 size_t text_char(const char *text);
 /* Replaces control characters and what is no UTF-8 (cut sequences too) by '?', in place. */
 void text_clean(char *text);
+/* Copies with the NUL and returns where that is; the caller has counted the room. */
+char *text_put(char *to, const char *text);
 /* True where there is nothing to replace. */
 bool text_is_clean(const char *text);
 

@@ -3,6 +3,7 @@
 
 #include "base/hash.h"
 #include "base/limits.h"
+#include "base/text.h"
 #include "engine/rewrite.h"
 #include "guest/iopool.h"
 #include "guest/worker.h"
@@ -210,9 +211,9 @@ int guest_argv_make(struct guest *g)
     *at++ = NULL;
     for (size_t i = 0; i < s->nenv; i++) {
         *at++ = text;
-        text = stpcpy(text, s->env[i].name);
+        text = text_put(text, s->env[i].name);
         *text++ = '=';
-        text = stpcpy(text, s->env[i].value) + 1;
+        text = text_put(text, s->env[i].value) + 1;
     }
     *at = NULL;
     return 0;

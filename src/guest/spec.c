@@ -11,6 +11,7 @@
 #include "base/auto.h"
 #include "base/hash.h"
 #include "base/limits.h"
+#include "base/text.h"
 #include "guest/spec_read.h"
 
 #include <dirent.h>
@@ -169,7 +170,7 @@ static struct spec_shape *shape_make(struct guest_spec *s)
     *shape = (struct spec_shape){.refs = 1, .len = len};
     at = shape->texts;
     for (size_t i = 0; i < n; i++)
-        at = stpcpy(at, *texts[i] ? *texts[i] : "\1") + 1;
+        at = text_put(at, *texts[i] ? *texts[i] : "\1") + 1;
     return shape;
 }
 
