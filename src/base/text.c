@@ -1,6 +1,8 @@
 /* UTF-8 as RFC 3629 has it: no overlong forms, no surrogates, nothing past U+10FFFF. */
 #include "base/text.h"
 
+#include <string.h>
+
 /* A NUL ends every sequence, so nothing behind it is read. */
 size_t text_char(const char *text)
 {
