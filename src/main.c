@@ -8,6 +8,7 @@ int main(int argc, char **argv)
         {"serve", "run the daemon", verb_serve},
         {"get", "show guests in a table", verb_get},
         {"describe", "show all of one guest", verb_describe},
+        {"inspect", "show what a module is", verb_inspect},
         {"version", "show the versions of client and daemon", verb_version},
     };
 

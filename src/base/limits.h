@@ -117,6 +117,7 @@ _Static_assert(KUBE_EVENT_MAX < BUF_DEFAULT_MAX, "an event fits in a buffer");
 #define REWRITE_NAME_BYTES_MAX      4096u   /* of an import or export */
 #define REWRITE_CUSTOM_SECTIONS_MAX 1000u
 #define REWRITE_UNSAVABLE_BYTES     384u /* why a module's state cannot be saved */
+#define INSPECT_NAME_BYTES          256u /* of an import or export, as it is shown */
 #define GUEST_MEMORIES_MAX          16u  /* of a module; those beyond the first are never saved */
 #define COMPILE_MEMORY_BYTES_MAX    (2048ull * MIB)
 #define COMPILE_CPU_S_MAX           60u

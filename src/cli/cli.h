@@ -26,6 +26,7 @@ struct verb {
 int verb_serve(int argc, char **argv, struct err *err);
 int verb_get(int argc, char **argv, struct err *err);
 int verb_describe(int argc, char **argv, struct err *err);
+int verb_inspect(int argc, char **argv, struct err *err);
 int verb_version(int argc, char **argv, struct err *err);
 
 /* Finds the verb and runs it; `help` and the global options are handled here. Prints the error.

@@ -115,6 +115,17 @@ bool engine_tick(struct engine *e)
 
 /* --- images --- */
 
+uint8_t valtype_kind(const wasm_valtype_t *type)
+{
+    wasmtime_valtype_t of;
+    uint8_t kind;
+
+    wasmtime_valtype_new(type, &of);
+    kind = of.kind;
+    wasmtime_valtype_delete(&of);
+    return kind;
+}
+
 static bool is_func(const wasm_externtype_t *type, size_t nresults)
 {
     const wasm_functype_t *func = wasm_externtype_as_functype_const(type);
@@ -124,7 +135,7 @@ static bool is_func(const wasm_externtype_t *type, size_t nresults)
         return false;
     results = wasm_functype_results(func);
     return results->size == nresults &&
-           (nresults == 0 || wasm_valtype_kind(results->data[0]) == WASM_I32);
+           (nresults == 0 || valtype_kind(results->data[0]) == WASMTIME_VALTYPE_KIND_I32);
 }
 
 static bool name_is(const wasm_name_t *name, const char *text)
@@ -164,6 +175,7 @@ static int set_unsavable(struct image *im, const wasm_name_t *name, struct err *
 
 struct exports {
     bool abi, handle, memory;
+    bool odd_initialize; /* of another type */
 };
 
 static int note_export(struct image *im, struct exports *seen, const wasm_exporttype_t *export,
@@ -179,7 +191,7 @@ static int note_export(struct image *im, struct exports *seen, const wasm_export
     else if (name_is(name, "memory"))
         seen->memory = wasm_externtype_kind(type) == WASM_EXTERN_MEMORY;
     else if (name_is(name, "_initialize"))
-        im->has_initialize = is_func(type, 0);
+        seen->odd_initialize = !(im->has_initialize = is_func(type, 0));
     else if (name_is(name, REWRITE_START))
         im->has_start = is_func(type, 0);
     else if (has_prefix(name, REWRITE_MEMORY_PREFIX))
@@ -209,6 +221,9 @@ static int read_exports(struct image *im, struct err *err)
                        "no function `roost_abi_1` is exported: not built with a Roost SDK");
     if (!seen.handle)
         return err_set(err, ERR_UNSUPPORTED, 0, "no function `handle() -> i32` is exported");
+    if (seen.odd_initialize)
+        return err_set(err, ERR_UNSUPPORTED, 0,
+                       "export `_initialize` is no function without parameters and results");
     if (!seen.memory)
         return err_set(err, ERR_UNSUPPORTED, 0, "no memory is exported");
     return 0;

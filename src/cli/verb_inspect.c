@@ -1,0 +1,180 @@
+/* `roost inspect`: what a module is, before anybody deploys it. It is compiled as the daemon would
+ * have it compiled, into a folder that is gone afterwards, so what is said is what would happen. */
+#include "cli/cli.h"
+
+#include "base/loop.h"
+#include "base/text.h"
+#include "engine/imagecache.h"
+#include "engine/inspect.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char help[] =
+    "Shows what a WebAssembly module is, without a daemon: its imports and exports, its memory,\n"
+    "what of its state a sleep would lose, why it could not be deployed, and the size of its\n"
+    "image. It is compiled for that, which takes up to some seconds.\n"
+    "\n"
+    "Usage: roost inspect MODULE [options]\n"
+    "\n"
+    "Options:\n"
+    "  -o, --output FORMAT   table (text for people) or json (default table)\n"
+    "  -h, --help            this text\n"
+    "\n"
+    "Examples:\n"
+    "  roost inspect ring.wasm\n"
+    "  roost inspect ring.wasm -o json | jq -r '.imports[] | .module + \".\" + .name'\n";
+
+/* --- compiling --- */
+
+struct inspection {
+    struct loop *loop;
+    struct compile *compile;
+    struct err err; /* why it failed */
+    int signum;     /* what ended it early */
+};
+
+static void compiled(void *ctx, const struct err *err)
+{
+    struct inspection *in = ctx;
+
+    in->compile = NULL;
+    if (err)
+        in->err = *err;
+    loop_stop(in->loop);
+}
+
+static void interrupted(void *ctx, int signum)
+{
+    struct inspection *in = ctx;
+
+    in->signum = signum;
+    loop_stop(in->loop);
+}
+
+static int run_compiler(struct inspection *in, const struct compile_opts *opts, struct err *err)
+{
+    if (loop_on_signal(in->loop, SIGINT, interrupted, in, err) < 0 ||
+        loop_on_signal(in->loop, SIGTERM, interrupted, in, err) < 0 ||
+        compile_start(&in->compile, in->loop, opts, compiled, in, err) < 0)
+        return -1;
+    loop_run(in->loop);
+    compile_cancel(in->compile);
+    if (in->err.code)
+        *err = in->err;
+    return in->err.code || in->signum ? -1 : 0;
+}
+
+/* *signum: that came, and nothing is to be said. */
+static int compile_module(const char *module, const uint8_t *digest, const char *image, int *signum,
+                          struct err *err)
+{
+    struct compile_opts opts = {.module_path = module, .image_path = image, .digest = digest};
+    struct inspection in = {.loop = NULL};
+    int rc;
+
+    if (loop_new(&in.loop, err) < 0)
+        return -1;
+    rc = run_compiler(&in, &opts, err);
+    loop_free(in.loop);
+    *signum = in.signum;
+    return rc;
+}
+
+/* --- what it is --- */
+
+static int load(json_t **out, const char *image, struct err *err)
+{
+    static const struct host_calls none = {0};
+    struct engine *engine = NULL;
+    int rc;
+
+    if (engine_new(&engine, &none, err) < 0)
+        return -1;
+    rc = image_inspect(out, engine, image, err);
+    engine_free(engine);
+    return rc;
+}
+
+static int put_first(json_t **out, const char *module, uint64_t bytes, const uint8_t *digest,
+                     json_t *rest, struct err *err)
+{
+    char hex[2 * IMAGE_DIGEST_BYTES + 1], name[PATH_MAX];
+
+    for (size_t i = 0; i < IMAGE_DIGEST_BYTES; i++)
+        snprintf(hex + 2 * i, 3, "%02x", digest[i]);
+    snprintf(name, sizeof(name), "%s", module);
+    text_clean(name); /* a file's name may be anything, JSON is UTF-8 */
+    *out =
+        json_pack("{s:s, s:s, s:I}", "file", name, "sha256", hex, "moduleBytes", (json_int_t)bytes);
+    if (!*out || json_object_update(*out, rest) < 0)
+        return err_set(err, ERR_NOMEM, 0, "no memory");
+    return 0;
+}
+
+static int inspect_in(json_t **out, const char *module, const char *dir, int *signum,
+                      struct err *err)
+{
+    uint8_t digest[IMAGE_DIGEST_BYTES];
+    char image[PATH_MAX];
+    json_t *rest = NULL;
+    uint64_t bytes = 0;
+    int rc;
+
+    snprintf(image, sizeof(image), "%s/image", dir);
+    if (image_digest(module, digest, &bytes, err) < 0 ||
+        compile_module(module, digest, image, signum, err) < 0)
+        return -1;
+    rc = load(&rest, image, err);
+    unlink(image);
+    if (rc == 0)
+        rc = put_first(out, module, bytes, digest, rest, err);
+    json_decref(rest);
+    return rc;
+}
+
+static int inspect(json_t **out, const char *module, int *signum, struct err *err)
+{
+    const char *base = getenv("TMPDIR");
+    char dir[PATH_MAX];
+    int rc;
+
+    snprintf(dir, sizeof(dir), "%.*s/roost-inspect-XXXXXX", PATH_MAX / 2,
+             base && *base ? base : "/tmp");
+    if (!mkdtemp(dir))
+        return err_set(err, ERR_IO, errno, "%s: a folder for the image", dir);
+    rc = inspect_in(out, module, dir, signum, err);
+    rmdir(dir);
+    return rc;
+}
+
+int verb_inspect(int argc, char **argv, struct err *err)
+{
+    struct cli_opts o;
+    json_t *found = NULL;
+    int rc, signum = 0;
+
+    if (cli_options(&o, argc, argv, CLI_OUTPUT, help, err) < 0)
+        return -1;
+    if (o.helped)
+        return 0;
+    if (o.output == OUTPUT_WIDE || o.output == OUTPUT_NAME)
+        return err_set(err, ERR_USAGE, 0, "inspect has -o table and -o json");
+    if (o.nargs != 1)
+        return err_set(err, ERR_USAGE, 0, "inspect takes one module (`roost inspect FILE.wasm`)");
+    rc = inspect(&found, o.args[0], &signum, err);
+    if (signum) { /* nothing is left behind: end as it would have */
+        signal(signum, SIG_DFL);
+        raise(signum);
+    }
+    if (rc == 0 && o.output == OUTPUT_JSON)
+        rc = cli_print_json(found, stdout, err);
+    else if (rc == 0)
+        cli_print_object(found, stdout);
+    json_decref(found);
+    return rc;
+}
