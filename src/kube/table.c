@@ -43,11 +43,10 @@ struct order {
 
 struct space {
     struct space *next;
+    uint32_t hash;
     struct order order;
     char name[];
 };
-
-#define SPACE_BUCKETS 1024u
 
 struct table {
     struct table_opts opts;
@@ -62,7 +61,8 @@ struct table {
     bool relisting, anew, restoring;
     size_t cached;
     uint64_t object_bytes, stale;
-    struct space *spaces[SPACE_BUCKETS];
+    struct space **spaces; /* by name; a power of two, or 0 */
+    size_t nbuckets, nspaces;
 };
 
 /* --- lists --- */
@@ -201,32 +201,68 @@ static size_t space_len(const char *key)
     return slash ? (size_t)(slash - key) : 0;
 }
 
-static struct space **space_place(struct table *t, const char *name, size_t len)
+static uint32_t space_hash(const struct table *t, const char *name, size_t len)
 {
     char copy[KUBE_NAMESPACE_MAX + 1];
-    struct space **at;
 
     memcpy(copy, name, len);
     copy[len] = 0;
-    at = &t->spaces[key_hash(t, copy) % SPACE_BUCKETS];
-    while (*at && strcmp((*at)->name, copy) != 0)
+    return key_hash(t, copy);
+}
+
+/* Where the namespace hangs, or would; there are buckets. */
+static struct space **space_place(const struct table *t, const char *name, size_t len)
+{
+    uint32_t hash = space_hash(t, name, len);
+    struct space **at = &t->spaces[hash & (t->nbuckets - 1)];
+
+    while (*at && ((*at)->hash != hash || strncmp((*at)->name, name, len) != 0 || (*at)->name[len]))
         at = &(*at)->next;
     return at;
 }
 
+/* At most as many namespaces as buckets. Without memory the chains grow longer. */
+static int spaces_grow(struct table *t)
+{
+    size_t n = t->nbuckets ? t->nbuckets * 2 : 16;
+    struct space **spaces;
+
+    if (t->nspaces < t->nbuckets)
+        return 0;
+    spaces = calloc(n, sizeof(struct space *));
+    if (!spaces)
+        return t->nbuckets ? 0 : -1;
+    for (size_t i = 0; i < t->nbuckets; i++) {
+        for (struct space *s = t->spaces[i], *next; s; s = next) {
+            next = s->next;
+            s->next = spaces[s->hash & (n - 1)];
+            spaces[s->hash & (n - 1)] = s;
+        }
+    }
+    free(t->spaces);
+    t->spaces = spaces;
+    t->nbuckets = n;
+    return 0;
+}
+
 static struct space *space_get(struct table *t, const char *name, size_t len, struct err *err)
 {
-    struct space **at = space_place(t, name, len);
+    struct space **at, *s = NULL;
 
-    if (*at)
-        return *at;
-    *at = calloc(1, sizeof(struct space) + len + 1);
-    if (!*at) {
+    if (spaces_grow(t) == 0) {
+        at = space_place(t, name, len);
+        if (*at)
+            return *at;
+        s = *at = calloc(1, sizeof(struct space) + len + 1);
+    }
+    if (!s) {
         err_set(err, ERR_NOMEM, 0, "namespace %.*s", (int)len, name);
         return NULL;
     }
-    memcpy((*at)->name, name, len);
-    return *at;
+    memcpy(s->name, name, len);
+    s->hash = space_hash(t, name, len);
+    t->nspaces++;
+    return s;
 }
 
 static void space_drop_if_empty(struct table *t, struct space *s)
@@ -236,6 +272,7 @@ static void space_drop_if_empty(struct table *t, struct space *s)
     if (s->order.n)
         return;
     *at = s->next;
+    t->nspaces--;
     free(s);
 }
 
@@ -395,7 +432,7 @@ void table_free(struct table *t)
     for (size_t i = 0; i < t->nslots; i++)
         if (t->slots[i])
             entry_free(t->slots[i]);
-    for (size_t i = 0; i < SPACE_BUCKETS; i++) {
+    for (size_t i = 0; i < t->nbuckets; i++) {
         struct space *s = t->spaces[i], *next;
 
         for (; s; s = next) {
@@ -403,6 +440,7 @@ void table_free(struct table *t)
             free(s);
         }
     }
+    free(t->spaces);
     free(t->slots);
     free(t);
 }
@@ -633,21 +671,13 @@ static int each_of_space(const struct space *s, uint64_t seq,
 }
 
 /* Both orders merged. */
-int table_each(const struct table *t, const char *namespace_, uint64_t seq,
-               int (*each)(void *ctx, const struct table_entry *e), void *ctx)
+static int each_of_all(const struct table *t, uint64_t seq,
+                       int (*each)(void *ctx, const struct table_entry *e), void *ctx)
 {
     struct table_entry *live = order_after(&t->living, seq, ALL);
     struct table_entry *dead = order_after(&t->dead, seq, ALL);
     int rc = 0;
 
-    if (namespace_) {
-        size_t len = strlen(namespace_);
-        struct space *s = NULL;
-
-        if (len <= KUBE_NAMESPACE_MAX)
-            s = *space_place((struct table *)(uintptr_t)t, namespace_, len);
-        return s ? each_of_space(s, seq, each, ctx) : 0;
-    }
     while ((live || dead) && rc == 0) {
         struct table_entry **next = !dead || (live && live->seq < dead->seq) ? &live : &dead;
         struct table_entry *e = *next;
@@ -656,6 +686,20 @@ int table_each(const struct table *t, const char *namespace_, uint64_t seq,
         rc = each(ctx, e);
     }
     return rc;
+}
+
+int table_each(const struct table *t, const char *namespace_, uint64_t seq,
+               int (*each)(void *ctx, const struct table_entry *e), void *ctx)
+{
+    size_t len = namespace_ ? strlen(namespace_) : 0;
+    const struct space *s;
+
+    if (!namespace_)
+        return each_of_all(t, seq, each, ctx);
+    if (len > KUBE_NAMESPACE_MAX || !t->nbuckets)
+        return 0;
+    s = *space_place(t, namespace_, len);
+    return s ? each_of_space(s, seq, each, ctx) : 0;
 }
 
 uint64_t table_seq(const struct table *t)
