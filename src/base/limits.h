@@ -185,10 +185,12 @@ _Static_assert(ARENA_BYTES_MAX / 4096 < (1ull << 32), "places in the arena are 3
 #define IO_THREADS_MAX 8u
 #define IO_THREAD_NICE 5
 #define GUESTS_MAX     1000000u
+#define GUESTS_TIMERS_SPARE 64u /* of the main loop, beside one for each guest */
 #define RECORD_EXCEPTIONS_MAX                                                                      \
     256u /* keys kept one by one in a record; beyond, the number goes back */
 #define CRASH_BACKOFF_MIN_NS  (10ull * 1000 * 1000)        /* a guest that traps: 10 ms ... */
 #define CRASH_BACKOFF_MAX_NS  (60ull * 1000 * 1000 * 1000) /* ... doubling to a minute */
+#define BEHIND_RETRY_NS      (100ull * 1000 * 1000) /* what there was no room for: looked up */
 #define SAVE_RETRY_MIN_NS     (1000ull * 1000 * 1000)      /* a save that failed: 1 s ... */
 #define SAVE_RETRY_MAX_NS     (60ull * 1000 * 1000 * 1000)
 #define HEAVY_PAGES_MIN       64u  /* a guest that writes less is never prepared for writing */

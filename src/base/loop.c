@@ -71,6 +71,11 @@ static void timer_fired(uv_timer_t *handle)
     timers_due(handle->data);
 }
 
+int loop_timers_reserve(struct loop *l, size_t n, struct err *err)
+{
+    return timers_reserve(&l->timers, n, err);
+}
+
 int loop_timer_set(struct loop *l, struct timer *t, uint64_t due_ns, struct err *err)
 {
     if (timers_set(&l->timers, t, due_ns, err) < 0)

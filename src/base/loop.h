@@ -45,6 +45,8 @@ void loop_send(struct loop *loop, struct msg *m);
 /* Sets (or moves) a timer; a due time in the past fires in the next turn, never from here. May be
  * up to 2 ms late, never early. ERR_NOMEM only when it was not set before. Loop thread only. */
 int loop_timer_set(struct loop *loop, struct timer *t, uint64_t due_ns, struct err *err) ERR_CHECK;
+/* As timers_reserve. */
+int loop_timers_reserve(struct loop *loop, size_t n, struct err *err) ERR_CHECK;
 void loop_timer_clear(struct loop *loop, struct timer *t);
 /* Calls fn(ctx) on the loop thread for SIGTERM, SIGINT or SIGHUP. One function for each signal. */
 int loop_on_signal(struct loop *loop, int signum, void (*fn)(void *ctx, int signum), void *ctx,

@@ -38,13 +38,15 @@ static void down(struct timers *ts, size_t i)
     put(ts, i, t);
 }
 
-static int make_room(struct timers *ts, struct err *err)
+int timers_reserve(struct timers *ts, size_t n, struct err *err)
 {
-    size_t room = ts->room ? ts->room * 2 : 16;
+    size_t room = ts->room ? ts->room : 16;
     struct timer **heap;
 
-    if (ts->n < ts->room)
+    if (n <= ts->room)
         return 0;
+    while (room < n)
+        room *= 2;
     heap = realloc(ts->heap, room * sizeof(*heap));
     if (!heap)
         return err_set(err, ERR_NOMEM, 0, "no memory for %zu timers", room);
@@ -58,7 +60,7 @@ int timers_set(struct timers *ts, struct timer *t, uint64_t due_ns, struct err *
     if (due_ns <= ts->running_ns)
         due_ns = ts->running_ns + 1;
     if (!t->at) {
-        if (make_room(ts, err) < 0)
+        if (timers_reserve(ts, ts->n + 1, err) < 0)
             return -1;
         put(ts, ts->n++, t);
     }

@@ -25,6 +25,8 @@ struct timers {
 
 /* Sets or moves. ERR_NOMEM only when it was not set before. */
 int timers_set(struct timers *ts, struct timer *t, uint64_t due_ns, struct err *err) ERR_CHECK;
+/* Room for n timers that are set: as long as there are no more, timers_set does not fail. */
+int timers_reserve(struct timers *ts, size_t n, struct err *err) ERR_CHECK;
 void timers_clear(struct timers *ts, struct timer *t);
 /* When the next one is due; 0 if there is none. */
 uint64_t timers_next(const struct timers *ts);

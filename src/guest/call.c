@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum piece_kind { PIECE_HEAD, PIECE_DATA, PIECE_END, PIECE_SEND };
+enum piece_kind { PIECE_HEAD, PIECE_DATA, PIECE_SEND };
 
 /* Something on its way to the other thread. Holds a reference to its call. */
 struct piece {
@@ -19,7 +19,7 @@ struct piece {
     struct piece *next;
     enum piece_kind kind;
     int status;
-    bool ok; /* PIECE_END: complete; PIECE_SEND: the last */
+    bool ok; /* PIECE_SEND: the last */
     size_t len;
     uint8_t data[];
 };
@@ -31,13 +31,15 @@ struct call {
     uint8_t *body;
     size_t body_len;
     bool more;
-    struct msg start, cancel, consume;
+    struct msg start, cancel, consume, end;
     atomic_size_t consumed; /* read by the guest, not yet reported */
 
     /* loop side */
     const struct capability *cap; /* NULL: not started, or over */
     void *impl;
     bool over;
+    bool lost;     /* a piece of the answer, for want of memory: it must not count as complete */
+    bool complete; /* what `end` tells */
 
     /* worker side */
     bool posted, closed, has_head, head_seen, ended, failed;
@@ -131,11 +133,14 @@ void *call_impl(const struct call *c)
 }
 
 static void piece_arrived(struct msg *m);
+static void end_arrived(struct msg *m);
 
 static void piece_to_worker(struct call *c, struct piece *p)
 {
-    if (!p) /* the guest's `time` limit ends its wait; nothing better can be done without memory */
+    if (!p) {
+        c->lost = true;
         return;
+    }
     p->msg.run = piece_arrived;
     loop_send(c->owner.loop, &p->msg);
 }
@@ -185,11 +190,10 @@ static void loop_side_over(struct call *c)
 
 void call_end(struct call *c, bool ok)
 {
-    struct piece *p = piece_new(c, PIECE_END, NULL, 0);
-
-    if (p)
-        p->ok = ok;
-    piece_to_worker(c, p);
+    c->complete = ok && !c->lost;
+    c->end.run = end_arrived;
+    call_ref(c); /* the message's own */
+    loop_send(c->owner.loop, &c->end);
     loop_side_over(c);
 }
 
@@ -353,18 +357,21 @@ static void take_data(struct call *c, struct piece *p)
     c->last = &p->next;
 }
 
-static void take_end(struct call *c, struct piece *p)
+/* Without a head, for which there was no memory, the answer is as if there had been none. */
+static void take_end(struct call *c)
 {
     c->ended = true;
-    c->failed = !p->ok;
-    free(p);
+    c->failed = !c->complete;
+    if (!c->has_head)
+        c->status = 502;
+    c->has_head = true;
 }
 
 /* A piece of the answer is here, on the worker's thread. */
 static void piece_arrived(struct msg *m)
 {
     static void (*const take[])(struct call *, struct piece *) = {
-        [PIECE_HEAD] = take_head, [PIECE_DATA] = take_data, [PIECE_END] = take_end};
+        [PIECE_HEAD] = take_head, [PIECE_DATA] = take_data};
     struct piece *p = container_of(m, struct piece, msg);
     struct call *c = p->call;
 
@@ -372,6 +379,18 @@ static void piece_arrived(struct msg *m)
         free(p);
     } else {
         take[p->kind](c, p);
+        c->owner.ready(c->owner.ctx);
+    }
+    call_unref(c);
+}
+
+/* The message is the call's own, so that no guest waits for an end that there was no memory for. */
+static void end_arrived(struct msg *m)
+{
+    struct call *c = container_of(m, struct call, end);
+
+    if (!c->closed) {
+        take_end(c);
         c->owner.ready(c->owner.ctx);
     }
     call_unref(c);

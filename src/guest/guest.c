@@ -361,6 +361,9 @@ static int make_room(struct guests *all, struct err *err)
         return err_set(err, ERR_LIMIT, 0, "%zu guests, limit %u", all->n, GUESTS_MAX);
     if ((all->n + 1) * 2 > all->index_room && index_grow(all, err) < 0)
         return -1;
+    /* So that no guest is ever without its timer, which would be without its next event. */
+    if (loop_timers_reserve(all->opts.loop, all->n + 1 + GUESTS_TIMERS_SPARE, err) < 0)
+        return -1;
     if (all->n < all->room)
         return 0;
     list = realloc(all->list, room * sizeof(*list));
@@ -571,17 +574,12 @@ void guest_changed(struct guest *g, uint16_t trigger, const char *key, uint64_t 
     const struct clock *clock = &g->all->opts.clock;
     struct err err = {0};
 
-    if (g->behind && mailbox_len(g->mailbox) > MAILBOX_KEYS_MAX / 2)
-        return; /* all that came since is looked up when there is room again */
-    if (g->behind) {
-        g->behind = false;
-        g->all->opts.watch->due_since(g->all->opts.watch->ctx, g, trigger,
-                                      g->progress[trigger].seen);
+    if (g->behind) /* all that came since is looked up in order, when there is room again */
         return;
-    }
     if (mailbox_put(&g->mailbox, trigger, key, seq, clock->mono_ns(clock->ctx), &err) < 0) {
         g->behind = true;
         log_line(LOG_WARN, g->id, "%s: its changes wait until there is room", err.msg);
+        guest_kick(g); /* its timer */
         return;
     }
     if (seq > g->progress[trigger].seen)

@@ -47,6 +47,8 @@ void guest_note_error(struct guest *g, const char *text)
 
 /* --- the timer: one for each guest, for whatever is next in its state --- */
 
+static void look_again(struct guest *g);
+
 static void timer_fired(struct timer *t)
 {
     struct guest *g = container_of(t, struct guest, timer);
@@ -64,6 +66,7 @@ static void timer_fired(struct timer *t)
         guest_step(g, GE_SLEEP);
         return;
     }
+    look_again(g);
     guest_kick(g);
 }
 
@@ -91,6 +94,8 @@ static void arm(struct guest *g)
         due = earlier(due, g->idle_since_ns + g->spec->sleep_after_ns + g->save_delay_ns);
     else if (g->state != G_COLD && g->state != G_ASLEEP && g->state != G_IDLE)
         due = 0;
+    if (g->behind && g->state != G_FAILED)
+        due = earlier(due, now_of(g) + BEHIND_RETRY_NS);
     if (due == 0)
         loop_timer_clear(g->all->opts.loop, &g->timer);
     else

@@ -150,9 +150,16 @@ static bool run_compiler(const char *module, const char *image)
 
 const char *rig_image(const char *module, uint8_t digest[32])
 {
-    static char image[1024];
+    static char image[1024], last[64];
+    static uint8_t last_digest[32];
     char path[512];
     struct err err = {0};
+
+    if (!strcmp(last, module)) {
+        memcpy(digest, last_digest, sizeof(last_digest));
+        return image;
+    }
+    last[0] = 0;
 
     snprintf(path, sizeof(path), "%s/guests/%s.wasm", ROOST_BINARY_DIR, module);
     mkdir(ROOST_BINARY_DIR "/images", 0700);
@@ -165,6 +172,8 @@ const char *rig_image(const char *module, uint8_t digest[32])
         fprintf(stderr, "rig: %s could not be compiled\n", path);
         return "";
     }
+    memcpy(last_digest, digest, sizeof(last_digest));
+    snprintf(last, sizeof(last), "%s", module);
     return image;
 }
 
@@ -227,6 +236,16 @@ static int open_all(struct rig *r, struct err *err)
     return guests_new(&r->guests, &opts, err);
 }
 
+static void close_all(struct rig *r)
+{
+    guests_free(r->guests);
+    engine_free(r->engine);
+    db_close(r->db);
+    arena_close(r->arena);
+    loop_free(r->loop);
+    r->guests = NULL;
+}
+
 bool rig_open(struct rig *r, const char *dir, size_t workers, bool same_boot)
 {
     struct err err = {0};
@@ -246,8 +265,16 @@ bool rig_open(struct rig *r, const char *dir, size_t workers, bool same_boot)
                                   .cancel = kube_cancel_none};
     r->capabilities = (struct capability_source){
         .ctx = r, .open = open_capabilities, .close = close_capabilities};
+    r->loop = NULL;
+    r->db = NULL;
+    r->arena = NULL;
+    r->engine = NULL;
+    r->guests = NULL;
     if (open_all(r, &err) < 0) {
-        fprintf(stderr, "rig: %s\n", err.msg);
+        snprintf(r->error, sizeof(r->error), "%s", err.msg);
+        if (!r->may_fail)
+            fprintf(stderr, "rig: %s\n", err.msg);
+        close_all(r);
         return false;
     }
     return true;
@@ -259,12 +286,7 @@ void rig_close(struct rig *r)
     guests_drain(r->guests);
     if (!r->drained)
         loop_run(r->loop);
-    guests_free(r->guests);
-    engine_free(r->engine);
-    db_close(r->db);
-    arena_close(r->arena);
-    loop_free(r->loop);
-    r->guests = NULL;
+    close_all(r);
 }
 
 static struct guest_spec *make_spec(const char *module, const char *name, const char *const *env)
@@ -309,10 +331,15 @@ struct guest *rig_add(struct rig *r, const char *module, const char *name, const
 
     if (tweak)
         tweak(spec);
-    if (!path[0] || guests_add(&g, r->guests, spec, digest, &err) < 0 ||
-        image_load(&image, r->engine, path, &err) < 0) {
-        fprintf(stderr, "rig: %s: %s\n", module, err.msg);
+    if (!path[0] || guests_add(&g, r->guests, spec, digest, &err) < 0) {
+        snprintf(r->error, sizeof(r->error), "%s", err.msg);
+        if (!r->may_fail)
+            fprintf(stderr, "rig: %s: %s\n", module, err.msg);
         return NULL;
+    }
+    if (image_load(&image, r->engine, path, &err) < 0) {
+        guest_reject(g, &err);
+        return r->may_fail ? g : NULL;
     }
     guest_image_ready(g, image);
     return g;

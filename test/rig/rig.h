@@ -42,6 +42,8 @@ struct rig {
     size_t workers;
     const struct disk *disk; /* the arena's, set before rig_open; NULL: the real one */
     bool own_keys;           /* an object is the matter of that guest, and of no other */
+    bool may_fail;           /* rig_open and rig_add may: no line on stderr for that */
+    char error[ERR_MSG_MAX]; /* why they did */
     /* What the caller waits for; looked at after each event of a guest. */
     bool (*until)(struct rig *r, void *ctx);
     void *until_ctx;
@@ -49,7 +51,9 @@ struct rig {
     void *ctx;
 };
 
-/* Starts on dir (kept by the caller), as the daemon does. False with a line on stderr. */
+/* Starts on dir (kept by the caller), as the daemon does. False with a line on stderr, nothing
+ * kept.
+ */
 bool rig_open(struct rig *r, const char *dir, size_t workers, bool same_boot);
 /* Drains and closes, as SIGTERM does. */
 void rig_close(struct rig *r);
