@@ -177,6 +177,7 @@ _Static_assert(ARENA_BYTES_MAX / 4096 < (1ull << 32), "places in the arena are 3
 #define ABI_HEAD_MAX         65536u
 #define ABI_REQUEUE_MS_MAX   31536000000ull
 #define EVENT_ERROR_MAX      256u
+#define REFUSAL_MAX          256u /* of why the host refused something, as describe shows it */
 #define GUEST_LOG_RATE       100u /* lines a second of one guest */
 #define GUEST_LOG_BURST      1000u
 

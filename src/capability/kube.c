@@ -332,10 +332,6 @@ static void start(void *ctx, struct call *c, const struct guest *g)
     struct err err = {0};
     bool only_if_cached;
 
-    if (!k->client) {
-        call_problem(c, 503, "unavailable", "the host has no connection to Kubernetes");
-        return;
-    }
     if (!method_passes(call_method(c))) {
         call_problem(c, 403, "denied", "method %s may not be sent to kube:", call_method(c));
         return;
@@ -343,6 +339,10 @@ static void start(void *ctx, struct call *c, const struct guest *g)
     if (kube_target_check(call_target(c), &err) < 0 ||
         kube_headers_filter(&headers, call_headers(c), &only_if_cached, &err) < 0) {
         call_problem(c, 403, "denied", "%s", err.msg);
+        return;
+    }
+    if (!k->client) {
+        call_problem(c, 503, "unavailable", "the host has no connection to Kubernetes");
         return;
     }
     if (only_if_cached) {

@@ -15,7 +15,7 @@
 #include <string.h>
 
 /* WASI preview 1's numbers, as docs/abi.md gives them. */
-enum { ABI_EFAULT = -21, ABI_EPERM = -63 };
+enum { ABI_EFAULT = -21, ABI_EIO = -29, ABI_ENOENT = -44, ABI_EPERM = -63, ABI_ETIMEDOUT = -73 };
 
 static struct instance *instance_of(wasmtime_caller_t *caller)
 {
@@ -59,6 +59,15 @@ static wasm_trap_t *trap_text(const char *text)
 }
 
 static const char poisoned_text[] = "a page of its snapshot could not be read";
+
+/* What the layer above hears of: errors that are not of the world, nor an attribute that is not
+ * there, which is a way to ask. */
+static void note_misuse(struct instance *i, const char *name, int32_t rc, bool asks)
+{
+    if (rc >= 0 || rc == ABI_EIO || rc == ABI_ETIMEDOUT || (rc == ABI_ENOENT && asks))
+        return;
+    i->engine->calls->misused(i->user, name, rc);
+}
 
 /* --- imports that never wait --- */
 
@@ -144,6 +153,7 @@ static wasm_trap_t *plain_entry(void *env, wasmtime_caller_t *caller, wasmtime_v
         args[0].i32 = ABI_EPERM;
     else
         args[0].i32 = import->fn(i, args);
+    note_misuse(i, import->name, args[0].i32, false);
     return i->guard.poisoned ? trap_text(poisoned_text) : NULL;
 }
 
@@ -184,12 +194,13 @@ struct waiting {
     const char *name;
     size_t params;
     int32_t (*again)(struct instance *i, const wasmtime_val_t *args);
+    bool asks; /* for what may not be there */
 };
 
 static const struct waiting waiting_imports[] = {
-    {"wait", 3, again_wait},
-    {"read", 3, again_read},
-    {"attr", 5, again_attr},
+    {"wait", 3, again_wait, false},
+    {"read", 3, again_read, false},
+    {"attr", 5, again_attr, true},
 };
 
 static bool continue_at_once(void *env)
@@ -214,6 +225,8 @@ static bool continue_pending(void *env)
         i->waiting = true;
         return false;
     }
+    if (p->import)
+        note_misuse(i, p->import->name, rc, p->import->asks);
     *p->result = (wasmtime_val_t){.kind = WASMTIME_I32, .of.i32 = rc};
     return true;
 }
@@ -231,10 +244,12 @@ static void waiting_entry(void *env, wasmtime_caller_t *caller, const wasmtime_v
     continuation->env = i;
     continuation->finalizer = NULL;
     results[0] = (wasmtime_val_t){.kind = WASMTIME_I32, .of.i32 = ABI_EPERM};
-    if (i->fn != INSTANCE_HANDLE)
+    if (i->fn != INSTANCE_HANDLE) {
+        note_misuse(i, import->name, ABI_EPERM, false);
         return;
-    i->pending =
-        (struct pending){.again = import->again, .args = args, .result = results, .trap = trap};
+    }
+    i->pending = (struct pending){
+        .again = import->again, .import = import, .args = args, .result = results, .trap = trap};
     continuation->callback = continue_pending;
 }
 

@@ -50,6 +50,8 @@ struct host_calls {
     int32_t (*set)(void *ctx, int32_t h, struct bytes name, struct bytes value);
     int32_t (*close)(void *ctx, int32_t h);
     int32_t (*log)(void *ctx, int32_t level, struct bytes text);
+    /* The import `name` gave the guest this error, which says that the guest misused it. */
+    void (*misused)(void *ctx, const char *name, int32_t error);
     /* A line of the guest's stdout or stderr. */
     void (*output)(void *ctx, int fd, const char *text, size_t len);
 };

@@ -34,6 +34,7 @@ struct image {
 /* An import that waits: what to try again at each poll. */
 struct pending {
     int32_t (*again)(struct instance *i, const wasmtime_val_t *args);
+    const struct waiting *import; /* of module roost; NULL: WASI's, which is env */
     const void *env;
     const wasmtime_val_t *args;
     wasmtime_val_t *result;

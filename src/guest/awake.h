@@ -9,6 +9,7 @@
 #define ROOST_GUEST_AWAKE_H
 
 #include "base/inbox.h"
+#include "base/limits.h"
 #include "base/timers.h"
 #include "engine/engine.h"
 #include "guest/call.h"
@@ -74,7 +75,10 @@ struct awake {
     struct open_call *calls;
     size_t ncalls, calls_room;
     int32_t next_handle;
-    size_t body_read; /* of the event's own body */
+    size_t body_read;  /* of the event's own body */
+    uint32_t refusals; /* what the host refused to do during this event, and the last of it */
+    char refusal[REFUSAL_MAX];
+    bool memory_full; /* it has all the memory that it may have, and that was said */
 
     /* saving */
     bool alone;     /* nothing else of it is due soon: the loop need not be woken when it is done */
@@ -94,5 +98,7 @@ extern const struct host_calls session_calls;
 /* Worker: the event begins, ends (all its calls are closed). */
 void session_begin(struct awake *a);
 void session_end(struct awake *a);
+/* For describe: what the host did not do for this guest, and why. The awake's owner. */
+void session_refused(void *awake, const char *why);
 
 #endif

@@ -19,7 +19,8 @@ struct piece {
     struct piece *next;
     enum piece_kind kind;
     int status;
-    bool ok; /* PIECE_SEND: the last */
+    bool ok;      /* PIECE_SEND: the last */
+    bool refused; /* PIECE_HEAD: by the host; why is text behind the head */
     size_t len;
     uint8_t data[];
 };
@@ -228,6 +229,23 @@ static char *problem_body(int status, const char *type, const char *detail)
 
 static const char problem_head[] = "content-type: application/problem+json\n";
 
+/* The head of the host's own answer. With it goes why the host refused, where it did. */
+static struct piece *problem_piece(struct call *c, int status, const char *detail)
+{
+    const size_t len = sizeof(problem_head) - 1;
+    char text[sizeof(problem_head) + ERR_MSG_MAX];
+    struct piece *p;
+
+    snprintf(text, sizeof(text), "%s%s", problem_head, detail);
+    p = piece_new(c, PIECE_HEAD, text, strlen(text) + 1);
+    if (!p)
+        return NULL;
+    p->status = status;
+    p->len = len;
+    p->refused = status == 403 || status == 429;
+    return p;
+}
+
 void call_problem(struct call *c, int status, const char *type, const char *fmt, ...)
 {
     char detail[ERR_MSG_MAX], *body;
@@ -237,7 +255,7 @@ void call_problem(struct call *c, int status, const char *type, const char *fmt,
     vsnprintf(detail, sizeof(detail), fmt, ap);
     va_end(ap);
     body = problem_body(status, type, detail);
-    call_head(c, status, problem_head, sizeof(problem_head) - 1);
+    piece_to_worker(c, problem_piece(c, status, detail));
     if (body)
         call_data(c, (const uint8_t *)body, strlen(body));
     free(body);
@@ -348,6 +366,8 @@ static void take_head(struct call *c, struct piece *p)
     c->has_head = true;
     c->status = p->status;
     c->head = p;
+    if (p->refused && c->owner.refused)
+        c->owner.refused(c->owner.ctx, (const char *)p->data + p->len);
 }
 
 static void take_data(struct call *c, struct piece *p)
@@ -399,7 +419,7 @@ static void end_arrived(struct msg *m)
 void call_refuse(struct call *c, int status, const char *type, const char *detail)
 {
     char *body = problem_body(status, type, detail);
-    struct piece *head = piece_new(c, PIECE_HEAD, problem_head, sizeof(problem_head) - 1);
+    struct piece *head = problem_piece(c, status, detail);
     struct piece *data = body ? piece_new(c, PIECE_DATA, body, strlen(body)) : NULL;
 
     free(body);

@@ -94,6 +94,8 @@ struct call_owner {
     bool woke;                /* and whether the guest was asleep then */
     bool first;               /* the first call of the event */
     void (*ready)(void *ctx); /* worker thread: something of the answer came */
+    /* Worker thread: the host refused the call (403, 429), and why; may be NULL. */
+    void (*refused)(void *ctx, const char *why);
     void *ctx;
 };
 

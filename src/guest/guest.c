@@ -67,6 +67,11 @@ uint64_t guest_time_max(const struct guest *g)
     return g->spec->limits.time_ns;
 }
 
+uint64_t guest_memory_max(const struct guest *g)
+{
+    return g->spec->limits.memory_bytes;
+}
+
 uint32_t guest_calls_max(const struct guest *g)
 {
     return g->spec->limits.calls;
@@ -172,8 +177,12 @@ void guest_log(struct awake *a, enum log_level level, const char *text, size_t l
     char cut[ABI_LOG_MAX + sizeof(mark)];
     struct guest *g = a->guest;
 
-    if (level < log_level_get() || !log_allowed(&g->log, clock_now_ns()))
+    if (level < log_level_get())
         return;
+    if (!log_allowed(&g->log, clock_now_ns())) {
+        session_refused(a, "log: lines were dropped, more than GUEST_LOG_RATE a second");
+        return;
+    }
     if (g->log.dropped) {
         log_line(LOG_WARN, g->id, "%llu lines dropped: more than %u a second",
                  (unsigned long long)g->log.dropped, GUEST_LOG_RATE);
@@ -276,6 +285,7 @@ static void guest_free(struct guest *g)
         free(g->awake);
     }
     guest_note_error(g, "");
+    free(g->last_refusal);
     free(g->rejected);
     free(g->argv);
     free(g->progress);

@@ -70,7 +70,7 @@ struct trigger {
 struct sub; /* one trigger of one guest, in the eyes of trigger/ */
 
 struct guest_counts {
-    uint64_t wakes, fresh_starts, sleeps, abandoned, events, failures, traps, calls;
+    uint64_t wakes, fresh_starts, sleeps, abandoned, events, failures, traps, calls, refusals;
 };
 
 /* A token bucket for its log; whoever owns the awake owns this. */
@@ -105,6 +105,7 @@ struct guest {
     struct guest_counts counts;
     struct log_bucket log;
     const char *last_error; /* "" or of its own; guest_note_error sets it */
+    char *last_refusal;     /* what the host last refused to do for it; NULL: nothing */
     int64_t created_wall_ms, last_error_wall_ms;
     const char **argv; /* while it is awake: args, then env, as WASI gives them, in one block */
 };
@@ -205,6 +206,7 @@ int guest_record_apply(struct guest *g, const uint8_t *data, size_t len, bool cl
 /* --- any thread that owns the awake --- */
 struct image *guest_image(const struct guest *g);
 uint64_t guest_time_max(const struct guest *g);
+uint64_t guest_memory_max(const struct guest *g);
 uint32_t guest_calls_max(const struct guest *g);
 void guest_instance_opts(struct awake *a, struct instance_opts *opts);
 void guest_call_owner(struct awake *a, struct call_owner *owner);

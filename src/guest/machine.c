@@ -217,9 +217,29 @@ static void dispatch(struct guest *g)
     guests_tick_arm(g->all);
 }
 
+/* Why is kept as it was the last time. */
+static void note_refusals(struct guest *g)
+{
+    struct awake *a = g->awake;
+    char *why;
+
+    if (a->refusals == 0)
+        return;
+    g->counts.refusals += a->refusals;
+    g->all->stats.counts.refusals += a->refusals;
+    a->refusals = 0;
+    why = strdup(a->refusal);
+    if (!why)
+        return;
+    text_clean(why); /* some of it is the guest's */
+    free(g->last_refusal);
+    g->last_refusal = why;
+}
+
 /* The worker gave it back: what all ends have in common. */
 static void event_over(struct guest *g)
 {
+    note_refusals(g);
     g->all->in_hand--;
     event_clear(&g->awake->ev);
 }

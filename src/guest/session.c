@@ -17,11 +17,13 @@
 enum {
     E_2BIG = -1,
     E_BADF = -8,
+    E_FAULT = -21,
     E_INVAL = -28,
     E_IO = -29,
     E_MFILE = -33,
     E_NOENT = -44,
     E_NOMEM = -48,
+    E_PERM = -63,
     E_PIPE = -64,
     E_TIMEDOUT = -73,
 };
@@ -44,6 +46,14 @@ static struct open_call *find(struct awake *a, int32_t h)
             hi = mid;
     }
     return NULL;
+}
+
+void session_refused(void *awake, const char *why)
+{
+    struct awake *a = awake;
+
+    a->refusals++;
+    snprintf(a->refusal, sizeof(a->refusal), "%s", why);
 }
 
 /* --- call --- */
@@ -159,6 +169,27 @@ static size_t under_way(const struct awake *a)
     return n;
 }
 
+static void session_misused(void *ctx, const char *name, int32_t error)
+{
+    static const struct {
+        int32_t error;
+        const char *text;
+    } texts[] = {
+        {E_2BIG, "E2BIG (longer than its limit)"},    {E_BADF, "EBADF (no such handle)"},
+        {E_FAULT, "EFAULT (not its memory)"},         {E_INVAL, "EINVAL (malformed)"},
+        {E_MFILE, "EMFILE (too many handles)"},       {E_NOENT, "ENOENT (no such attribute)"},
+        {E_NOMEM, "ENOMEM (the host has no memory)"}, {E_PERM, "EPERM (not outside an event)"},
+        {E_PIPE, "EPIPE (that body has ended)"},
+    };
+    char text[64];
+
+    snprintf(text, sizeof(text), "import %s: error %d", name, (int)error);
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+        if (texts[i].error == error)
+            snprintf(text, sizeof(text), "import %s: %s", name, texts[i].text);
+    session_refused(ctx, text);
+}
+
 static int32_t session_call(void *ctx, const struct host_call *in)
 {
     struct awake *a = ctx;
@@ -174,6 +205,7 @@ static int32_t session_call(void *ctx, const struct host_call *in)
         return E_MFILE;
     guest_call_owner(a, &owner);
     owner.ready = something_came;
+    owner.refused = session_refused;
     owner.ctx = a;
     over_limit = under_way(a) >= guest_calls_max(a->guest);
     if (over_limit)
@@ -487,6 +519,7 @@ const struct host_calls session_calls = {
     .set = session_set,
     .close = session_close,
     .log = session_log,
+    .misused = session_misused,
     .output = session_output,
 };
 
@@ -495,12 +528,31 @@ void session_begin(struct awake *a)
     a->answer = (struct answer){0};
     a->next_handle = 0;
     a->body_read = 0;
+    a->refusals = 0;
     a->cut = NULL;
     a->wait_set = a->wait_over = false;
 }
 
+/* The engine refuses a growth by itself. A guest that has all its memory is told of once. */
+static void note_memory(struct awake *a)
+{
+    const uint64_t most = guest_memory_max(a->guest), wasm_page = 64 * KIB;
+    uint64_t has = a->inst ? instance_memory_bytes(a->inst) : 0;
+    bool full = has + wasm_page > most;
+    char text[96];
+
+    if (full && !a->memory_full &&
+        !(a->woke && a->from && (uint64_t)a->from->memory_pages * PAGE_BYTES == has)) {
+        snprintf(text, sizeof(text), "memory: all of limits.memory, %llu KiB, is in use",
+                 (unsigned long long)(most / KIB));
+        session_refused(a, text);
+    }
+    a->memory_full = full;
+}
+
 void session_end(struct awake *a)
 {
+    note_memory(a);
     for (size_t i = 0; i < a->ncalls; i++)
         call_close(a->calls[i].call);
     free(a->calls);

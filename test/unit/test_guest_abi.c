@@ -101,6 +101,12 @@ static void test_bad_pointers_handles_and_values_are_refused(void **state)
     handles_well(*state, "badptr", NULL);
 }
 
+/* Every pointer and every length of every import, with every bad value. */
+static void test_each_pointer_and_length_of_each_import(void **state)
+{
+    handles_well(*state, "pointers", NULL);
+}
+
 static void test_several_calls_at_once(void **state)
 {
     static const char *const env[] = {"REFUSALS=no", NULL};
@@ -190,6 +196,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_nothing_is_fine, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bad_pointers_handles_and_values_are_refused, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_each_pointer_and_length_of_each_import, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_several_calls_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_wasi_answers, setup, teardown),
