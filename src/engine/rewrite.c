@@ -14,15 +14,16 @@
 #include <string.h>
 
 static const uint8_t header[] = {0, 'a', 's', 'm', 1, 0, 0, 0};
-#define MAGIC_BYTES 4
+#define MAGIC_BYTES     4
+#define LAYER_COMPONENT 1 /* two bytes behind the version */
 
 /* --- the header --- */
 
 static int refuse_header(const uint8_t *module, size_t len, struct err *err)
 {
-    static const uint8_t component[] = {0, 'a', 's', 'm', 0x0d, 0, 1, 0};
+    const bool magic = len >= sizeof(header) && memcmp(module, header, MAGIC_BYTES) == 0;
 
-    if (len >= sizeof(component) && memcmp(module, component, sizeof(component)) == 0)
+    if (magic && module[6] == LAYER_COMPONENT && module[7] == 0) /* of any version */
         return err_set(err, ERR_UNSUPPORTED, 0,
                        "this is a WebAssembly component; Roost runs core modules: build for "
                        "wasm32-wasip1, as a reactor, and do not wrap the result (no wit-component, "
@@ -30,7 +31,7 @@ static int refuse_header(const uint8_t *module, size_t len, struct err *err)
     if (len >= 2 && module[0] == '(' && module[1] != 0)
         return err_set(err, ERR_INVALID, 0,
                        "this is WebAssembly text: translate it first, with wat2wasm");
-    if (len < sizeof(header) || memcmp(module, header, MAGIC_BYTES) != 0)
+    if (!magic)
         return err_set(err, ERR_INVALID, 0,
                        "this is no WebAssembly module (it does not begin with \\0asm): build or "
                        "download it again");

@@ -58,7 +58,7 @@ static int read_limits(struct reader *r, const char *what, uint32_t *min, uint32
 static int read_table(struct sections *s, struct reader *r)
 {
     size_t begin = r->at;
-    uint32_t min, max;
+    uint32_t min = 0, max = 0;
     uint8_t type;
 
     if (r->at < r->end && r->base[r->at] == 0x40)
@@ -99,7 +99,7 @@ static int read_shared(struct sections *s, struct reader *r, uint32_t *min, uint
 static int read_memory(struct sections *s, struct reader *r, uint32_t index)
 {
     size_t begin = r->at;
-    uint32_t min, max;
+    uint32_t min = 0, max = 0;
     bool shared = r->at < r->end && r->base[r->at] == (LIMITS_HAS_MAX | LIMITS_SHARED);
 
     if ((shared ? read_shared(s, r, &min, &max) : read_limits(r, "memory", &min, &max)) < 0)

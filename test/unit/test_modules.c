@@ -57,8 +57,11 @@ static void insists(struct guest_spec *spec)
     spec->sleep_mode_set = true;
 }
 
+/* What the rig has as a trigger cannot be described. */
 static void untriggered(struct guest_spec *spec)
 {
+    free(spec->watches[0].api_version);
+    free(spec->watches[0].kind);
     spec->nwatches = 0;
 }
 

@@ -603,7 +603,9 @@ static void test_other_files_are_recognised(void **state)
          "ELF\2\1\1\0\0",
          9, ERR_INVALID, "no WebAssembly module"},
         {"(module)", 8, ERR_INVALID, "wat2wasm"},
-        {"\0asm\x0d\0\1\0", 8, ERR_UNSUPPORTED, "component"},
+        {"\0asm\x0d\0\1\0", 8, ERR_UNSUPPORTED, "component; Roost runs core modules: build for"},
+        {"\0asm\x0e\0\1\0\0\1", 10, ERR_UNSUPPORTED, "component"},
+        {"\0asm\1\0\2\0", 8, ERR_UNSUPPORTED, "version 1.2"},
         {"\0asm\2\0\0\0", 8, ERR_UNSUPPORTED, "version 2.0"},
     };
 
