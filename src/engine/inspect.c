@@ -97,10 +97,11 @@ static int add(json_t *list, const wasm_name_t *module, const wasm_name_t *name,
     json_t *item = json_object();
     int rc = put_type(&text, type, err);
 
-    if (rc == 0 && ((module && json_object_set_new(item, "module", name_json(module)) < 0) ||
-                    json_object_set_new(item, "name", name_json(name)) < 0 ||
-                    json_object_set_new(item, "type", json_stringn((const char *)text.data, text.len)) < 0 ||
-                    json_array_append(list, item) < 0))
+    if (rc == 0 &&
+        ((module && json_object_set_new(item, "module", name_json(module)) < 0) ||
+         json_object_set_new(item, "name", name_json(name)) < 0 ||
+         json_object_set_new(item, "type", json_stringn((const char *)text.data, text.len)) < 0 ||
+         json_array_append(list, item) < 0))
         rc = err_set(err, ERR_NOMEM, 0, "no memory");
     json_decref(item);
     buf_free(&text);

@@ -77,7 +77,8 @@ int stacks_new(struct stacks **out, struct err *err) ERR_CHECK;
 /* Gives the creator to the configuration; the configuration then owns `stacks`. */
 void stacks_install(struct stacks *stacks, wasm_config_t *config);
 
-/* WASMTIME_VALTYPE_KIND_...; wasm_valtype_kind ends the process at types that wasm.h does not know. */
+/* WASMTIME_VALTYPE_KIND_...; wasm_valtype_kind ends the process at types that wasm.h does not know.
+ */
 uint8_t valtype_kind(const wasm_valtype_t *type);
 
 /* Takes Wasmtime's error or trap (either may be NULL) and puts its text into err. Returns -1. */
