@@ -13,6 +13,7 @@
 /* --- base --- */
 #define BUF_DEFAULT_MAX      (64u * MIB)
 #define LOG_LINE_MAX         2048u
+#define SCHED_PROMPT_NS      (100u * 1000) /* of the processor at a time, for who must not wait */
 #define LOOP_SIGNALS_MAX     4
 #define LOOP_CLOSE_TURNS_MAX 1000
 #define LOOP_CLOSE_TURN_MS   10 /* waited in one of them for a request in another thread */
@@ -196,7 +197,9 @@ _Static_assert(ARENA_BYTES_MAX / 4096 < (1ull << 32), "places in the arena are 3
 #define SAVE_RETRY_MAX_NS     (60ull * 1000 * 1000 * 1000)
 #define HEAVY_PAGES_MIN       64u  /* a guest that writes less is never prepared for writing */
 #define POPULATE_INLINE_PAGES 512u /* less than a tick of work: cheaper than another thread */
-#define WORKER_LATE_NS        (3ull * 1000 * 1000) /* computing in one event; then behind the others */
+#define WORKER_LATE_NS        (3ull * 1000 * 1000) /* computing; then behind the others ... */
+#define WORKER_LATE_SHARE     8u /* ... until it is but a part of the time, one in so many, ... */
+#define WORKER_DEBT_MAX_NS    (100ull * 1000 * 1000) /* ... or for at most so much of it */
 #define WORKER_LATE_TURNS     16u   /* of the others, until one of those has a turn */
 #define SAVE_HERE_PAGES       16u   /* a worker saves by itself what is no larger ... */
 #define SAVE_HERE_MEMORY      1024u /* ... of guests up to this, in pages ... */

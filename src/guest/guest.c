@@ -3,6 +3,7 @@
 
 #include "base/hash.h"
 #include "base/limits.h"
+#include "base/sched.h"
 #include "base/text.h"
 #include "engine/rewrite.h"
 #include "guest/iopool.h"
@@ -685,6 +686,7 @@ static int start_threads(struct guests *all, struct err *err)
         if (worker_start(&all->workers[all->nworkers], &env, err) < 0)
             return -1;
     }
+    sched_prompt(); /* the loop: all that comes, and the ticks, wait for it */
     return 0;
 }
 

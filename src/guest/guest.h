@@ -102,6 +102,7 @@ struct guest {
     struct sub **subs;         /* the trigger's own, as many; the array is the guest's to free */
     uint32_t crashes;          /* in a row */
     uint64_t idle_since_ns, retry_ns, save_delay_ns;
+    uint64_t paid_ns; /* when its running time will be paid for, at WORKER_LATE_SHARE of the time */
     struct guest_counts counts;
     struct log_bucket log;
     const char *last_error; /* "" or of its own; guest_note_error sets it */

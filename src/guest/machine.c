@@ -154,6 +154,7 @@ static int fill_event(struct guest *g, struct awake *a, const struct mail *mail,
     a->ev.id = ++g->all->event_ids;
     a->ev.due_wall_ms = clock->wall_ms(clock->ctx) - (int64_t)((now - mail->put_ns) / NS_PER_MS);
     a->put_ns = mail->put_ns;
+    a->debt_ns = g->paid_ns > now ? (g->paid_ns - now) / WORKER_LATE_SHARE : 0;
     return trigger->fill(trigger->ctx, g, mail->trigger, mail->key, &a->ev, &a->err);
 }
 
@@ -244,6 +245,18 @@ static void event_over(struct guest *g)
     event_clear(&g->awake->ev);
 }
 
+/* A guest pays for its running time with a part of the time that goes by. */
+static void note_running(struct guest *g)
+{
+    uint64_t now = now_of(g), most = now + WORKER_LATE_SHARE * WORKER_DEBT_MAX_NS;
+
+    if (g->paid_ns < now)
+        g->paid_ns = now;
+    g->paid_ns += WORKER_LATE_SHARE * g->awake->cpu_ns;
+    if (g->paid_ns > most)
+        g->paid_ns = most;
+}
+
 static void note_latency(struct guest *g)
 {
     struct guests_stats *st = &g->all->stats;
@@ -263,6 +276,7 @@ static void note_latency(struct guest *g)
         g->counts.fresh_starts++;
         st->counts.fresh_starts++;
     }
+    note_running(g);
     g->counts.events++;
     st->counts.events++;
 }

@@ -1,9 +1,11 @@
 /* See worker.h. A guest on a worker is runnable (in a queue), parked (waits for a message or a
  * timer), or being polled; the phases of waking it and of its handler are one switch in `advance`.
  *
- * There are two queues. Who has computed for WORKER_LATE_NS in its event goes on in the late one,
- * which has a turn when the other is empty, or after WORKER_LATE_TURNS of the other's: so however
- * many guests compute, the others wait for one tick of one of them, and nobody waits for ever.
+ * There are two queues. Who has computed for WORKER_LATE_NS, in this event or in those before it
+ * that are not paid for, goes on in the late one, which has a turn when the other is empty, or
+ * after WORKER_LATE_TURNS of the other's. And when an event comes, whoever computes yields at once.
+ * So however many guests compute, in long events or in many short ones, the others hardly notice,
+ * and nobody waits for ever.
  */
 #include "guest/worker.h"
 
@@ -55,10 +57,17 @@ static void queue_put(struct queue *q, struct awake *a)
     q->last = &a->next_runnable;
 }
 
+static struct queue *queue_for(const struct awake *a)
+{
+    uint64_t cpu_ns = a->inst ? instance_cpu_ns(a->inst) : 0;
+
+    return a->debt_ns + cpu_ns < WORKER_LATE_NS ? &self->ready : &self->late;
+}
+
 static void make_runnable(struct awake *a)
 {
     if (!a->runnable)
-        queue_put(&self->ready, a);
+        queue_put(queue_for(a), a);
 }
 
 void worker_resume(struct awake *a)
@@ -292,7 +301,7 @@ static bool poll_once(struct awake *a)
         trapped(a);
         return false;
     case RUN_YIELDED:
-        queue_put(instance_cpu_ns(a->inst) < WORKER_LATE_NS ? &self->ready : &self->late, a);
+        queue_put(queue_for(a), a);
         return false;
     case RUN_WAITING:
         a->parked = true;
@@ -352,6 +361,8 @@ void worker_run(struct worker *w, struct awake *a)
     a->msg.run = event_came;
     a->sent_ns = clock_now_ns();
     loop_post(w->loop, &a->msg);
+    if (atomic_load(&w->load) > 1)
+        engine_tick(w->env.engine); /* one that computes there lets this one in */
 }
 
 size_t worker_load(const struct worker *w)

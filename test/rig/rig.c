@@ -112,16 +112,16 @@ static void kube_cancel_none(void *ctx, struct call *c)
 }
 
 /* The rig's `kube:` lives on the test's own loop, so that tests need no locks: calls change threads
- * here, by messages. */
+ * here, by messages, unless it says otherwise. */
 static int open_capabilities(void *ctx, size_t worker, struct loop *loop, struct capabilities *out,
                              struct err *err)
 {
     struct rig *r = ctx;
 
     (void)worker;
-    (void)loop;
     (void)err;
-    *out = (struct capabilities){.loop = r->loop, .all = {&r->kube}, .n = 1};
+    *out = (struct capabilities){
+        .loop = r->kube_on_workers ? loop : r->loop, .all = {&r->kube}, .n = 1};
     return 0;
 }
 

@@ -41,6 +41,7 @@ struct rig {
     bool same_boot, drained;
     size_t workers;
     const struct disk *disk; /* the arena's, set before rig_open; NULL: the real one */
+    bool kube_on_workers;    /* `kube:` lives on each worker's loop, as the daemon's does */
     bool own_keys;           /* an object is the matter of that guest, and of no other */
     bool may_fail;           /* rig_open and rig_add may: no line on stderr for that */
     char error[ERR_MSG_MAX]; /* why they did */

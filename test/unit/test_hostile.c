@@ -324,6 +324,36 @@ static void test_time_is_cut_within_ten_ms(void **state)
     end(l);
 }
 
+static void note_debt(struct ledgers *l, const struct guest *g, enum guest_event ev)
+{
+    uint64_t *most = l->ctx;
+
+    if (!strcmp(g->spec->name, "exact") && ev == GE_TRAP && g->awake->debt_ns > *most)
+        *most = g->awake->debt_ns;
+}
+
+/* Who has computed begins its next event behind the others, until that is paid for. */
+static void test_running_time_is_paid_for(void **state)
+{
+    struct ledgers *l = *state;
+    uint64_t most = 0;
+    struct guest *g;
+
+    begin(l);
+    g = rig_add(&l->rig, "spin", "exact", NULL, small);
+    assert_non_null(g);
+    l->seen = note_debt;
+    l->ctx = &most;
+    rig_change(&l->rig, g, "test/exact-0", "{}");
+    while (g->counts.traps < 5)
+        assert_true(rig_run(&l->rig, ledgers_any_event, NULL, SETTLE_S));
+    l->seen = NULL;
+    assert_true(most >= WORKER_LATE_NS); /* 20 ms each time, with little time between them */
+    assert_true(most <= WORKER_DEBT_MAX_NS);
+    assert_true(g->paid_ns > clock_now_ns());
+    end(l);
+}
+
 static void long_cpu(struct guest_spec *spec)
 {
     spec->limits.cpu_ns = 3600 * NS_PER_S;
@@ -368,6 +398,7 @@ int main(void)
         TEST(test_each_is_stopped_and_says_why), TEST(test_all_at_once),
         TEST(test_calls_that_may_pass),          TEST(test_cpu_is_cut_within_two_ticks),
         TEST(test_time_is_cut_within_ten_ms),    TEST(test_time_is_cut_among_many_that_compute),
+        TEST(test_running_time_is_paid_for),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
