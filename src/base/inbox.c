@@ -54,6 +54,36 @@ void inbox_put_quietly(struct inbox *in, struct msg *m)
     pthread_mutex_unlock(&in->lock);
 }
 
+bool inbox_remove(struct inbox *in, struct msg *m)
+{
+    struct msg **at;
+    bool found;
+
+    pthread_mutex_lock(&in->lock);
+    for (at = &in->head; *at && *at != m;)
+        at = &(*at)->next;
+    found = *at != NULL;
+    if (found) {
+        *at = m->next;
+        if (!m->next)
+            in->tail = at;
+    }
+    pthread_mutex_unlock(&in->lock);
+    return found;
+}
+
+bool inbox_untold(struct inbox *in)
+{
+    bool untold;
+
+    pthread_mutex_lock(&in->lock);
+    untold = in->head && !in->told;
+    if (untold)
+        in->told = true;
+    pthread_mutex_unlock(&in->lock);
+    return untold;
+}
+
 static struct msg *take_locked(struct inbox *in)
 {
     struct msg *m = in->head;

@@ -34,6 +34,10 @@ void inbox_destroy(struct inbox *in);
 bool inbox_put(struct inbox *in, struct msg *m);
 /* The same, and nobody is told: for what is in time whenever the reader looks next. */
 void inbox_put_quietly(struct inbox *in, struct msg *m);
+/* Takes one message out again, unread. False if it is not there. */
+bool inbox_remove(struct inbox *in, struct msg *m);
+/* Something is in it and nobody was told yet; who asks tells now. */
+bool inbox_untold(struct inbox *in);
 /* All messages, oldest first; NULL if there are none. */
 struct msg *inbox_take(struct inbox *in);
 /* Waits for a message until CLOCK_MONOTONIC reaches deadline_ns (0: for ever); NULL at the

@@ -203,17 +203,20 @@ _Static_assert(ARENA_BYTES_MAX / 4096 < (1ull << 32), "places in the arena are 3
 #define WORKER_LATE_TURNS     16u   /* of the others, until one of those has a turn */
 #define SAVE_HERE_PAGES       16u   /* a worker saves by itself what is no larger ... */
 #define SAVE_HERE_MEMORY      1024u /* ... of guests up to this, in pages ... */
-#define SAVE_HERE_SLOW_NS     (10ull * 1000 * 1000) /* ... unless one took so long, then not for ... \
-                                                     */
-#define SAVE_HERE_PAUSE_NS (1000ull * 1000 * 1000)
-#define QUIET_NS           (10ull * 1000 * 1000) /* what is due later can wait for a tick */
-#define TICK_NS            (1000ull * 1000)      /* a guest that computes yields */
-#define TICK_MAX_NS        (4 * TICK_NS)         /* while none computes and some wait */
-
-/* --- connections and HTTP/2 --- */
-#define CHANNEL_READ_BYTES    (32u * KIB) /* one read; shared by all connections */
-#define CHANNEL_TLS_BYTES     (16u * KIB) /* a TLS record's largest content */
-#define CHANNEL_ADDRESSES_MAX 8u          /* of a name; the first ones */
+#define SAVE_HERE_SLOW_NS                                                                          \
+    (10ull * 1000 * 1000) /* ... unless one took so long, then not for ...                         \
+                           */
+#define SAVE_HERE_PAUSE_NS    (1000ull * 1000 * 1000)
+#define TICK_REST_NS          (2ull * 1000 * 1000) /* between ticks while none computes */
+#define TICK_LINGER           16u                  /* of those, after the last event */
+#define TICKER_STACK_BYTES    (64u * KIB)
+#define GUEST_QUICK_US        400u                  /* a guest that took less may run on the loop */
+#define WORKER_ON_LOOP_MAX    256u                  /* guests that wait for answers there */
+#define QUIET_NS              (10ull * 1000 * 1000) /* what is due later can wait for a tick */
+#define TICK_NS               (1000ull * 1000)      /* a guest that computes yields */
+#define CHANNEL_READ_BYTES    (32u * KIB)           /* one read; shared by all connections */
+#define CHANNEL_TLS_BYTES     (16u * KIB)           /* a TLS record's largest content */
+#define CHANNEL_ADDRESSES_MAX 8u                    /* of a name; the first ones */
 #define CHANNEL_OUT_MAX       (256u * KIB)
 #define CHANNEL_KEEP_BYTES    (4u * KIB) /* a larger output buffer is freed when it is empty */
 #define H2_WRITE_BYTES        (16u * KIB)

@@ -27,6 +27,9 @@ struct loop {
     struct timers timers;
     struct signal_slot signals[LOOP_SIGNALS_MAX];
     uv_prepare_t before_poll;
+    uv_idle_t work;
+    bool (*work_fn)(void *ctx);
+    void *work_ctx;
     bool stopping;
 };
 
@@ -124,9 +127,20 @@ void loop_post_quietly(struct loop *l, struct msg *m)
     inbox_put_quietly(&l->inbox, m);
 }
 
+void loop_unpost(struct loop *l, struct msg *m)
+{
+    (void)inbox_remove(&l->inbox, m);
+}
+
 void loop_wake(struct loop *l)
 {
     uv_async_send(&l->async);
+}
+
+void loop_wake_if_posted(struct loop *l)
+{
+    if (inbox_untold(&l->inbox))
+        uv_async_send(&l->async);
 }
 
 void loop_send(struct loop *l, struct msg *m)
@@ -146,7 +160,27 @@ static void turn_ends(uv_prepare_t *handle)
     struct loop *l = handle->data;
 
     inbox_drain(l);
+    loop_wake_if_posted(l); /* by those that were just run */
     l->now_ns = 0;
+}
+
+static void work_turn(uv_idle_t *handle)
+{
+    struct loop *l = handle->data;
+
+    if (!l->work_fn(l->work_ctx))
+        uv_idle_stop(handle);
+}
+
+void loop_work_init(struct loop *l, bool (*fn)(void *ctx), void *ctx)
+{
+    l->work_fn = fn;
+    l->work_ctx = ctx;
+}
+
+void loop_work_start(struct loop *l)
+{
+    uv_idle_start(&l->work, work_turn);
 }
 
 uint64_t loop_now_ns(struct loop *l)
@@ -182,7 +216,8 @@ int loop_new(struct loop **out, struct err *err)
     uv_prepare_init(&l->uv, &l->before_poll);
     uv_prepare_start(&l->before_poll, turn_ends);
     uv_unref((uv_handle_t *)&l->before_poll);
-    l->async.data = l->timer.data = l->before_poll.data = l;
+    uv_idle_init(&l->uv, &l->work);
+    l->async.data = l->timer.data = l->before_poll.data = l->work.data = l;
     inbox_init(&l->inbox);
     *out = l;
     return 0;
@@ -232,6 +267,7 @@ void loop_free(struct loop *l)
     for (size_t i = 0; i < LOOP_SIGNALS_MAX; i++)
         if (l->signals[i].used)
             uv_close((uv_handle_t *)&l->signals[i].handle, NULL);
+    uv_close((uv_handle_t *)&l->work, NULL);
     uv_close((uv_handle_t *)&l->before_poll, NULL);
     uv_close((uv_handle_t *)&l->timer, NULL);
     uv_close((uv_handle_t *)&l->async, NULL);

@@ -40,8 +40,17 @@ void loop_post(struct loop *loop, struct msg *m);
 void loop_post_quietly(struct loop *loop, struct msg *m);
 /* Any thread: makes sure of a turn. */
 void loop_wake(struct loop *loop);
+/* Any thread: the same, but only if something lies there that was posted quietly. */
+void loop_wake_if_posted(struct loop *loop);
+/* Loop thread: takes back a message that was posted and not run yet. */
+void loop_unpost(struct loop *loop, struct msg *m);
 /* As loop_post, but on the loop's own thread it is run at once, from here. */
 void loop_send(struct loop *loop, struct msg *m);
+/* Work between turns: fn is called once in each turn, before that waits for anything, as long as it
+ * returns true; while it does, no turn waits. loop_work_start begins it (again); fn and ctx are set
+ * once, before that. Loop thread only. */
+void loop_work_init(struct loop *loop, bool (*fn)(void *ctx), void *ctx);
+void loop_work_start(struct loop *loop);
 /* Sets (or moves) a timer; a due time in the past fires in the next turn, never from here. May be
  * up to 2 ms late, never early. ERR_NOMEM only when it was not set before. Loop thread only. */
 int loop_timer_set(struct loop *loop, struct timer *t, uint64_t due_ns, struct err *err) ERR_CHECK;

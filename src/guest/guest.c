@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "engine/rewrite.h"
 #include "guest/iopool.h"
+#include "guest/ticker.h"
 #include "guest/worker.h"
 
 #include <assert.h>
@@ -617,41 +618,42 @@ void guest_sleep_now(struct guest *g)
 
 /* --- workers --- */
 
-size_t guests_pick_worker(const struct guests *all)
+/* workers[0] is the one on the loop, the others have threads. */
+static size_t least_loaded(const struct guests *all)
 {
-    size_t best = 0;
+    size_t best = 1;
 
-    for (size_t i = 1; i < all->nworkers; i++)
+    for (size_t i = 2; i < all->nworkers; i++)
         if (worker_load(all->workers[i]) < worker_load(all->workers[best]))
             best = i;
     return best;
 }
 
-static void tick_in(struct guests *all, uint64_t ns)
+/* Its last event took not much more than waking another thread for it, it does not compute all the
+ * time, and nothing says that this event will be different. */
+static bool is_quick(const struct guest *g)
 {
-    struct err err;
+    const struct awake *a = g->awake;
 
-    all->tick_ns = ns;
-    if (loop_timer_set(all->opts.loop, &all->tick, clock_now_ns() + ns, &err) < 0)
-        log_error("tick: %s", err.msg);
+    return g->busy_us && g->busy_us < GUEST_QUICK_US && a->debt_ns == 0 &&
+           (a->inst || (a->from && !a->verify && !a->writes_most));
 }
 
-/* Each millisecond while a guest computes. While those with an event in hand only wait for answers
- * the ticks become rarer: they cost a wake of this thread each. */
-static void tick(struct timer *t)
+size_t guests_pick_worker(const struct guest *g)
 {
-    struct guests *all = container_of(t, struct guests, tick);
-    bool computing = engine_tick(all->opts.engine);
+    const struct guests *all = g->all;
 
-    if (all->in_hand > 0)
-        tick_in(all, computing ? TICK_NS : TICK_MAX_NS);
+    if (is_quick(g) && worker_free_now(all->workers[0]))
+        return 0;
+    if (g->awake->inst && g->awake->worker_at > 0)
+        return g->awake->worker_at;
+    return least_loaded(all);
 }
 
-void guests_tick_arm(struct guests *all)
+static void elsewhere(struct awake *a)
 {
-    all->tick.fire = tick;
-    if (!all->tick.at || all->tick_ns > TICK_NS)
-        tick_in(all, TICK_NS);
+    a->worker_at = least_loaded(a->guests);
+    a->worker = a->guests->workers[a->worker_at];
 }
 
 /* An awake comes back, from a worker or an I/O thread. */
@@ -676,13 +678,16 @@ static int start_threads(struct guests *all, struct err *err)
                              .engine = all->opts.engine,
                              .arena = all->opts.arena,
                              .capabilities = all->opts.capabilities,
-                             .back = came_back};
+                             .back = came_back,
+                             .elsewhere = elsewhere};
 
-    if (iopool_start(&all->io, &io, all->opts.io_threads, err) < 0)
+    if (iopool_start(&all->io, &io, all->opts.io_threads, err) < 0 ||
+        ticker_start(&all->ticker, all->opts.engine, all->opts.loop, err) < 0)
         return -1;
     env.io = all->io;
-    for (; all->nworkers < all->opts.workers && all->nworkers < WORKERS_MAX; all->nworkers++) {
+    for (; all->nworkers <= all->opts.workers && all->nworkers <= WORKERS_MAX; all->nworkers++) {
         env.index = all->nworkers;
+        env.on_loop = all->nworkers == 0;
         if (worker_start(&all->workers[all->nworkers], &env, err) < 0)
             return -1;
     }
@@ -711,7 +716,7 @@ void guests_free(struct guests *all)
 {
     if (!all)
         return;
-    loop_timer_clear(all->opts.loop, &all->tick);
+    ticker_stop(all->ticker);
     for (size_t i = 0; i < all->nworkers; i++)
         worker_stop(all->workers[i]);
     iopool_stop(all->io);

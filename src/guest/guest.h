@@ -101,6 +101,7 @@ struct guest {
     struct progress *progress; /* spec->nwatches of them */
     struct sub **subs;         /* the trigger's own, as many; the array is the guest's to free */
     uint32_t crashes;          /* in a row */
+    uint32_t busy_us;          /* of a worker, by its last event; 0: none yet, or it failed */
     uint64_t idle_since_ns, retry_ns, save_delay_ns;
     uint64_t paid_ns; /* when its running time will be paid for, at WORKER_LATE_SHARE of the time */
     struct guest_counts counts;
@@ -222,8 +223,7 @@ void guest_argv_drop(struct guest *g);
 
 struct guests {
     struct guests_opts opts;
-    struct worker *workers[WORKERS_MAX];
-    size_t in_hand; /* guests with an event in hand */
+    struct worker *workers[WORKERS_MAX + 1]; /* the first on the loop */
     size_t nworkers;
     struct iopool *io;
     struct guest **list;
@@ -234,16 +234,14 @@ struct guests {
     size_t nrecords, records_room;
     size_t unverified; /* guests whose verify is set */
     struct guests_stats stats;
-    struct timer tick;
-    uint64_t tick_ns; /* the interval that the tick was set with */
+    struct ticker *ticker;
     bool draining, drained;
     size_t gone;
     uint64_t event_ids;
 };
 
 void guests_note_gone(struct guests *all);
-/* A guest runs on a worker: ticks are needed. */
-void guests_tick_arm(struct guests *all);
-size_t guests_pick_worker(const struct guests *all);
+/* The place in workers[] of the one that is best for its next event; it has an awake. */
+size_t guests_pick_worker(const struct guest *g);
 
 #endif

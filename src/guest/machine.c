@@ -9,6 +9,7 @@
 #include "base/text.h"
 #include "guest/guest.h"
 #include "guest/iopool.h"
+#include "guest/ticker.h"
 #include "guest/worker.h"
 
 #include <assert.h>
@@ -209,13 +210,11 @@ static void dispatch(struct guest *g)
         return;
     }
     loop_timer_clear(g->all->opts.loop, &g->timer);
-    if (!a->inst)
-        a->worker_at = guests_pick_worker(g->all);
-    g->all->in_hand++;
-    a->picked_ns = 0;
     plan_end(g, now);
+    a->worker_at = guests_pick_worker(g);
+    ticker_begin(g->all->ticker, a->worker_at == 0);
+    a->picked_ns = 0;
     worker_run(g->all->workers[a->worker_at], a);
-    guests_tick_arm(g->all);
 }
 
 /* Why is kept as it was the last time. */
@@ -241,7 +240,7 @@ static void note_refusals(struct guest *g)
 static void event_over(struct guest *g)
 {
     note_refusals(g);
-    g->all->in_hand--;
+    ticker_end(g->all->ticker);
     event_clear(&g->awake->ev);
 }
 
@@ -323,11 +322,21 @@ static void event_failed(struct guest *g)
     g->all->stats.counts.failures++;
 }
 
+/* What it took from its worker: waking, running, and sleeping where that was done there. */
+static uint32_t busy_us(const struct awake *a)
+{
+    uint64_t ns = a->cpu_ns + (a->woke ? a->handling_ns - a->picked_ns : 0) +
+                  (a->outcome == OUT_SLEPT ? a->slept_ns - a->decided_ns : 0);
+
+    return ns / 1000 < UINT32_MAX ? (uint32_t)(ns / 1000) + 1 : UINT32_MAX;
+}
+
 static void event_done(struct guest *g)
 {
     struct awake *a = g->awake;
 
     note_latency(g);
+    g->busy_us = busy_us(a);
     g->crashes = 0;
     verified(g);
     a->verify = false;
@@ -375,6 +384,7 @@ static void trapped(struct guest *g)
     log_line(LOG_ERROR, g->id, "event of %s: %s; fresh start in %llu ms", g->awake->ev.key,
              g->awake->err.msg, (unsigned long long)(delay / NS_PER_MS));
     guest_note_error(g, g->awake->err.msg);
+    g->busy_us = 0;
     g->counts.traps++;
     g->all->stats.counts.traps++;
     mailbox_failed(&g->mailbox, now);

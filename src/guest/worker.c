@@ -32,6 +32,7 @@ struct worker {
     uint64_t save_here_ns;    /* not before: writing was slow */
     struct msg stop;
     bool stopping;
+    size_t coming;      /* of one on the loop: sent in this turn */
     atomic_size_t load; /* guests that are with it or on their way to it */
     atomic_bool hurry;  /* the loop wants one of them back */
 };
@@ -66,8 +67,10 @@ static struct queue *queue_for(const struct awake *a)
 
 static void make_runnable(struct awake *a)
 {
-    if (!a->runnable)
-        queue_put(queue_for(a), a);
+    if (a->runnable)
+        return;
+    queue_put(queue_for(a), a);
+    loop_work_start(self->loop);
 }
 
 void worker_resume(struct awake *a)
@@ -131,7 +134,10 @@ static void give_back(struct awake *a, enum outcome outcome)
     a->outcome = outcome;
     atomic_fetch_sub(&self->load, 1);
     a->msg.run = self->env.back;
-    loop_post(self->env.loop, &a->msg);
+    if (self->env.on_loop)
+        loop_post_quietly(self->env.loop, &a->msg); /* at the end of this turn */
+    else
+        loop_post(self->env.loop, &a->msg);
 }
 
 static void failed(struct awake *a, enum outcome outcome)
@@ -218,6 +224,8 @@ static void leaves(struct awake *a)
 {
     loop_timer_clear(self->loop, &a->deadline);
     atomic_fetch_sub(&self->load, 1);
+    if (self->env.on_loop && !a->inst)
+        self->env.elsewhere(a);
 }
 
 /* Makes the instance. 0: go on; 1: the guest went to an I/O thread; -1: given back. */
@@ -334,6 +342,7 @@ static void event_came(struct msg *m)
 {
     struct awake *a = container_of(m, struct awake, msg);
 
+    self->coming = 0;
     a->runnable = a->parked = false;
     a->err.code = ERR_NONE;
     a->woke = a->populated;
@@ -360,9 +369,19 @@ void worker_run(struct worker *w, struct awake *a)
     atomic_fetch_add(&w->load, 1);
     a->msg.run = event_came;
     a->sent_ns = clock_now_ns();
+    if (w == self) { /* on the loop, from the loop */
+        w->coming++;
+        loop_post_quietly(w->loop, &a->msg);
+        return;
+    }
     loop_post(w->loop, &a->msg);
     if (atomic_load(&w->load) > 1)
         engine_tick(w->env.engine); /* one that computes there lets this one in */
+}
+
+bool worker_free_now(const struct worker *w)
+{
+    return !has_runnable(w) && w->coming == 0 && worker_load(w) < WORKER_ON_LOOP_MAX;
 }
 
 size_t worker_load(const struct worker *w)
@@ -400,19 +419,24 @@ static struct awake *next_runnable(struct worker *w)
     return a;
 }
 
+/* One guest in each turn: between two the loop takes what came for the others. */
+static bool run_one(void *ctx)
+{
+    struct worker *w = ctx;
+    struct awake *a = next_runnable(w);
+
+    if (a)
+        advance(a);
+    return has_runnable(w);
+}
+
 static void *worker_main(void *arg)
 {
     struct worker *w = arg;
-    struct awake *a;
 
     self = w;
-    while (!w->stopping || has_runnable(w)) {
-        loop_turn(w->loop, !has_runnable(w));
-        /* One each: between two guests the loop takes what came for the others. */
-        a = next_runnable(w);
-        if (a)
-            advance(a);
-    }
+    while (!w->stopping || has_runnable(w))
+        loop_turn(w->loop, true);
     return NULL;
 }
 
@@ -420,32 +444,53 @@ static void worker_free(struct worker *w)
 {
     if (w->env.capabilities)
         w->env.capabilities->close(w->env.capabilities->ctx, w->env.index);
-    loop_free(w->loop);
+    if (w->env.on_loop)
+        self = NULL;
+    else
+        loop_free(w->loop);
     free(w);
+}
+
+static int loop_open(struct worker *w, struct err *err)
+{
+    const struct capability_source *from = w->env.capabilities;
+
+    if (w->env.on_loop)
+        w->loop = w->env.loop;
+    else if (loop_new(&w->loop, err) < 0)
+        return -1;
+    loop_work_init(w->loop, run_one, w);
+    return from->open(from->ctx, w->env.index, w->loop, &w->capabilities, err);
+}
+
+static int thread_open(struct worker *w, struct err *err)
+{
+    int rc;
+
+    if (w->env.on_loop) {
+        self = w;
+        return 0;
+    }
+    rc = pthread_create(&w->thread, NULL, worker_main, w);
+    if (rc)
+        return err_set(err, ERR_NOMEM, rc, "worker thread");
+    pthread_setname_np(w->thread, "roost-worker");
+    return 0;
 }
 
 int worker_start(struct worker **out, const struct worker_env *env, struct err *err)
 {
     struct worker *w = calloc(1, sizeof(*w));
-    int rc;
 
     if (!w)
         return err_set(err, ERR_NOMEM, 0, "no memory for a worker");
     w->env = *env;
     w->ready.last = &w->ready.first;
     w->late.last = &w->late.first;
-    if (loop_new(&w->loop, err) < 0 ||
-        env->capabilities->open(env->capabilities->ctx, env->index, w->loop, &w->capabilities,
-                                err) < 0) {
+    if (loop_open(w, err) < 0 || thread_open(w, err) < 0) {
         worker_free(w);
         return -1;
     }
-    rc = pthread_create(&w->thread, NULL, worker_main, w);
-    if (rc) {
-        worker_free(w);
-        return err_set(err, ERR_NOMEM, rc, "worker thread");
-    }
-    pthread_setname_np(w->thread, "roost-worker");
     *out = w;
     return 0;
 }
@@ -454,9 +499,11 @@ void worker_stop(struct worker *w)
 {
     if (!w)
         return;
-    w->stop.run = stop_came;
-    loop_post(w->loop, &w->stop);
-    pthread_join(w->thread, NULL);
+    if (!w->env.on_loop) {
+        w->stop.run = stop_came;
+        loop_post(w->loop, &w->stop);
+        pthread_join(w->thread, NULL);
+    }
     assert(worker_load(w) == 0);
     worker_free(w);
 }

@@ -1,4 +1,9 @@
-/* Workers: threads that run guests' code, one per core.
+/* Workers: they run guests' code. One for each core with a thread of its own, and one more on the
+ * daemon's loop.
+ *
+ * The one on the loop takes guests that were quick the last time and fit into the page cache, one
+ * at a time: to wake another thread for them would take longer than they do. All others, and
+ * bursts, go to the threads; there is no other difference between the two kinds.
  *
  * A worker owns the guests that were posted to it until it posts them back. It runs each until it
  * waits, yields at a tick, or ends; those that can run take turns. Each worker has a loop of its
@@ -21,12 +26,16 @@ struct iopool;
 
 struct worker_env {
     size_t index;
+    bool on_loop; /* no thread of its own: it runs in the turns of `loop`, and is made by its thread
+                   */
     struct loop *loop; /* the daemon's, where awakes come back to */
     const struct capability_source *capabilities;
     struct engine *engine;
     struct arena *arena;
     struct iopool *io;
     void (*back)(struct msg *m); /* runs on the loop when an awake comes back */
+    /* Of one on the loop: the disk is needed, choose a worker that may wait (a->worker). */
+    void (*elsewhere)(struct awake *a);
 };
 
 int worker_start(struct worker **out, const struct worker_env *env, struct err *err) ERR_CHECK;
@@ -36,6 +45,8 @@ void worker_stop(struct worker *w);
 void worker_run(struct worker *w, struct awake *a);
 /* Any thread: guests with an event on it or on their way to it. */
 size_t worker_load(const struct worker *w);
+/* Loop thread, of a worker on the loop: nothing runs there or is about to. */
+bool worker_free_now(const struct worker *w);
 /* Loop thread: a guest that is with it is wanted (a->abandon): the loop is woken when it is done.
  */
 void worker_hurry(struct worker *w);

@@ -56,8 +56,8 @@ struct daemon {
     struct arena *arena;
     struct engine *engine;
     struct kube_client *client;
-    struct kube_client *call_clients[WORKERS_MAX]; /* for the guests' calls, one for each worker */
-    struct kube_capability *kube[WORKERS_MAX];
+    struct kube_client *call_clients[WORKERS_MAX + 1]; /* of the workers with threads */
+    struct kube_capability *kube[WORKERS_MAX + 1];
     size_t nkube;
     struct capability_source capabilities;
     struct watch *watch;
@@ -474,15 +474,20 @@ static int connect_kube(struct daemon *d, struct err *err)
     return 0;
 }
 
-/* A worker's own capabilities, with a connection of their own. */
+/* A worker's own capabilities, with a connection of their own; the one on the loop has the loop's.
+ */
 static int open_capabilities(void *ctx, size_t worker, struct loop *loop, struct capabilities *out,
                              struct err *err)
 {
     struct daemon *d = ctx;
+    struct kube_client *client = d->client;
 
-    if (d->config && kube_client_new(&d->call_clients[worker], loop, d->config, err) < 0)
-        return -1;
-    if (kube_capability_new(&d->kube[worker], loop, d->call_clients[worker], err) < 0)
+    if (d->config && loop != d->loop) {
+        if (kube_client_new(&d->call_clients[worker], loop, d->config, err) < 0)
+            return -1;
+        client = d->call_clients[worker];
+    }
+    if (kube_capability_new(&d->kube[worker], loop, client, err) < 0)
         return -1;
     d->nkube = worker + 1;
     *out =

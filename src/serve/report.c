@@ -192,8 +192,11 @@ json_t *report_stats(const struct report *r)
 
     if (r->client)
         kube_client_stats(r->client, &kube);
-    for (size_t i = 0; i < r->nkube; i++)
+    for (size_t i = 0; i < r->nkube; i++) {
         kube_capability_numbers(r->kube[i], &calls, false);
+        if (i == 0) /* the loop's own client: counted above */
+            calls.requests = calls.connections = 0;
+    }
     return json_pack(
         "{s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, "
         "s:I, s:I, s:f}",

@@ -653,6 +653,7 @@ void watch_free(struct watch *w)
         next = s->next;
         source_free(s);
     }
+    loop_unpost(w->opts.loop, &w->flush);
     batch_submit(w);
     free(w);
 }
