@@ -5,10 +5,14 @@
  * (not when much waits already, or when closing), takes the list (up to DB_GROUP_BYTES_MAX of it,
  * since a transaction of LMDB has a most of changed pages), and writes and syncs it in one
  * transaction. Those who submit wake it only for the first batch and for a full group: a wake for
- * each would cost more than writing them. Where that fails, everything in it is undone and reported
- * failed, and the next group is tried as if nothing had been: a full disk ends by itself when there
- * is room again. Where LMDB says that its environment is not usable any more (a failed write of its
- * own head page), it is closed and opened again first.
+ * each would cost more than writing them.
+ *
+ * Where that fails because of the disk or for want of memory, everything in it is undone and it is
+ * tried again, at growing intervals, until it succeeds or the database closes: what comes meanwhile
+ * waits behind it, in order, up to DB_QUEUE_BYTES_MAX. Where the database itself is full, the group
+ * is reported failed and the next is tried as if nothing had been. Where LMDB says that its
+ * environment is not usable any more (a failed write of its own head page), it is closed and opened
+ * again first.
  *
  * There is no lock file: the caller holds the state directory's lock, and inside the process `env`
  * is used under one mutex, by the commit thread and by db_scan. The map is DB_MAP_BYTES_MAX of
@@ -46,7 +50,6 @@ struct entry {
 struct db_batch {
     struct db_batch *next;
     struct buf entries;
-    bool refused; /* the queue was full */
     void (*done)(void *ctx, const struct err *err);
     void *ctx;
 };
@@ -180,26 +183,39 @@ int db_batch_delete(struct db_batch *b, const char *table, const void *key, size
     return entry_add(b, ENTRY_DELETE, table, key, key_len, NULL, 0, err);
 }
 
-void db_submit(struct db *db, struct db_batch *b, void (*done)(void *ctx, const struct err *err),
+bool db_has_room(struct db *db)
+{
+    bool room;
+
+    pthread_mutex_lock(&db->lock);
+    room = db->stats.bytes_queued < DB_QUEUE_BYTES_MAX / 4 * 3;
+    pthread_mutex_unlock(&db->lock);
+    return room;
+}
+
+bool db_submit(struct db *db, struct db_batch *b, void (*done)(void *ctx, const struct err *err),
                void *ctx)
 {
-    bool wake;
+    bool wake, refused;
 
     b->next = NULL;
     b->done = done;
     b->ctx = ctx;
     pthread_mutex_lock(&db->lock);
-    if (db->stats.bytes_queued + b->entries.len > DB_QUEUE_BYTES_MAX) {
-        b->refused = true;
-        buf_free(&b->entries);
+    refused = db->stats.bytes_queued + b->entries.len > DB_QUEUE_BYTES_MAX;
+    if (!refused) {
+        db->stats.bytes_queued += b->entries.len;
+        *db->tail = b;
+        db->tail = &b->next;
     }
-    db->stats.bytes_queued += b->entries.len;
-    *db->tail = b;
-    db->tail = &b->next;
-    wake = db->stats.bytes_queued >= db->wake_at_bytes;
+    db->stats.refused += refused;
+    wake = !refused && db->stats.bytes_queued >= db->wake_at_bytes;
     pthread_mutex_unlock(&db->lock);
     if (wake)
         pthread_cond_signal(&db->ready);
+    if (refused)
+        db_batch_free(b);
+    return !refused;
 }
 
 /* --- writing a group --- */
@@ -245,7 +261,7 @@ static int group_write(MDB_env *env, const struct db_batch *group)
     if (rc)
         return rc;
     for (const struct db_batch *b = group; b; b = b->next) {
-        rc = b->refused ? 0 : batch_write(txn, b);
+        rc = batch_write(txn, b);
         if (rc) {
             mdb_txn_abort(txn);
             return rc;
@@ -364,7 +380,7 @@ static void group_count(struct db *db, const struct db_batch *group, int rc)
     db->stats.commits += rc == 0;
     for (const struct db_batch *b = group; b; b = b->next) {
         db->stats.batches++;
-        db->stats.failed += rc < 0 || b->refused;
+        db->stats.failed += rc < 0;
         db->stats.bytes_queued -= b->entries.len;
         db->since_open += sizeof(struct db_batch) + b->entries.len;
     }
@@ -373,26 +389,71 @@ static void group_count(struct db *db, const struct db_batch *group, int rc)
 
 static void group_report(struct db_batch *group, const struct err *failed)
 {
-    struct err full = {0};
-
-    err_set(&full, ERR_LIMIT, 0, "database: more than %u bytes wait for the disk",
-            DB_QUEUE_BYTES_MAX);
     while (group) {
         struct db_batch *b = group;
 
         group = b->next;
         if (b->done)
-            b->done(b->ctx, b->refused ? &full : failed);
+            b->done(b->ctx, failed);
         db_batch_free(b);
     }
 }
 
 static void note_failure(struct db *db, const struct err *err)
 {
-    log_error("%s", err->msg);
     pthread_mutex_lock(&db->lock);
+    db->stats.failing = true;
     snprintf(db->stats.last_error, sizeof(db->stats.last_error), "%s", err->msg);
     pthread_mutex_unlock(&db->lock);
+}
+
+static void note_success(struct db *db, bool retried)
+{
+    if (!retried)
+        return;
+    log_warn("database %s: works again", db->path);
+    pthread_mutex_lock(&db->lock);
+    db->stats.failing = false;
+    pthread_mutex_unlock(&db->lock);
+}
+
+/* False: it closes. */
+static bool wait_for_retry(struct db *db, uint64_t ns)
+{
+    uint64_t due = clock_now_ns() + ns;
+    struct timespec t = {.tv_sec = (time_t)(due / NS_PER_S), .tv_nsec = (long)(due % NS_PER_S)};
+    bool closing;
+
+    pthread_mutex_lock(&db->lock);
+    db->stats.retries++;
+    while (!db->closing && pthread_cond_timedwait(&db->ready, &db->lock, &t) != ETIMEDOUT)
+        continue;
+    closing = db->closing;
+    pthread_mutex_unlock(&db->lock);
+    return !closing;
+}
+
+/* Until it is on disk, cannot be, or the database closes: then with one last try. */
+static int group_insist(struct db *db, const struct db_batch *group, struct err *err)
+{
+    uint64_t delay = DB_RETRY_MIN_NS;
+    bool retried = false, open = true;
+
+    while (group_commit(db, group, err) < 0) {
+        bool again = err->sys > 0 && open;
+
+        note_failure(db, err);
+        log_error("%s%s", err->msg, again ? ": tried again until it works" : "");
+        if (!again)
+            return -1;
+        open = wait_for_retry(db, delay);
+        delay = delay * 2 < DB_RETRY_MAX_NS ? delay * 2 : DB_RETRY_MAX_NS;
+        err->code = ERR_NONE;
+        err->sys = 0;
+        retried = true;
+    }
+    note_success(db, retried);
+    return 0;
 }
 
 static void *commit_main(void *arg)
@@ -402,10 +463,8 @@ static void *commit_main(void *arg)
 
     while ((group = group_take(db))) {
         struct err err = {0};
-        int rc = group_commit(db, group, &err);
+        int rc = group_insist(db, group, &err);
 
-        if (rc < 0)
-            note_failure(db, &err);
         group_count(db, group, rc);
         group_report(group, rc < 0 ? &err : NULL);
         env_slim(db);

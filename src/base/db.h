@@ -11,6 +11,7 @@
 
 #include "base/err.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -35,12 +36,15 @@ int db_batch_put(struct db_batch *b, const char *table, const void *key, size_t 
 int db_batch_delete(struct db_batch *b, const char *table, const void *key, size_t key_len,
                     struct err *err) ERR_CHECK;
 void db_batch_free(struct db_batch *b);
-/* Takes the batch. Where DB_QUEUE_BYTES_MAX already wait for the disk, it is refused: done gets
- * ERR_LIMIT, by the commit thread, in its turn. done(ctx, err) is called by the commit thread once
- * it is on disk (err NULL), or could not be written (the batch is then lost; disk full is ERR_IO);
- * done may be NULL. Callers that live on the loop post from there. */
-void db_submit(struct db *db, struct db_batch *b, void (*done)(void *ctx, const struct err *err),
+/* Takes the batch. False: DB_QUEUE_BYTES_MAX already wait for the disk, the batch is gone, and done
+ * is not called. Else done(ctx, err) is called by the commit thread once it is on disk (err NULL),
+ * however long that takes; or not at all, because the database is full or damaged, or was closed
+ * while the disk failed (err says so, and the batch is lost). done may be NULL. Callers that live
+ * on the loop post from there. */
+bool db_submit(struct db *db, struct db_batch *b, void (*done)(void *ctx, const struct err *err),
                void *ctx);
+/* Less waits for the disk than three quarters of DB_QUEUE_BYTES_MAX. Any thread. */
+bool db_has_room(struct db *db);
 
 /* Calls each(ctx, key, value) for all entries of a table in key order; a non-zero return ends it
  * and is returned. */
@@ -52,6 +56,8 @@ int db_scan(struct db *db, const char *table,
 /* Numbers for metrics. */
 struct db_stats {
     uint64_t commits, batches, failed, bytes_queued, sync_ns_last;
+    uint64_t refused, retries;    /* batches that found the queue full; tries of failed groups */
+    bool failing;                 /* the last try failed, and is repeated */
     char last_error[ERR_MSG_MAX]; /* why a batch could not be written; empty: none failed */
 };
 void db_stats(struct db *db, struct db_stats *out);

@@ -139,6 +139,8 @@ _Static_assert(KUBE_EVENT_MAX < BUF_DEFAULT_MAX, "an event fits in a buffer");
 #define DB_QUEUE_BYTES_MAX (64u * MIB)        /* of batches that wait for the commit thread */
 #define DB_MAP_BYTES_MAX   (8ull << 30)       /* of address space, sparse: the database's size */
 #define DB_GROUP_DELAY_MS  100u         /* gathering batches before a sync: what a kill can cost */
+#define DB_RETRY_MIN_NS    (50ull * 1000 * 1000) /* a group that could not be written ... */
+#define DB_RETRY_MAX_NS    (5ull * 1000 * 1000 * 1000)
 #define DB_GROUP_BYTES     (1u * MIB)   /* no more gathering from here on */
 #define DB_REOPEN_BYTES    (256u * KIB) /* written, until LMDB's memory is given back */
 #define DB_STACK_BYTES     (128u * KIB)
@@ -188,6 +190,8 @@ _Static_assert(ARENA_BYTES_MAX / 4096 < (1ull << 32), "places in the arena are 3
 #define IO_THREAD_NICE 5
 #define GUESTS_MAX     1000000u
 #define GUESTS_TIMERS_SPARE 64u /* of the main loop, beside one for each guest */
+#define RECORD_RETRY_NS (1000ull * 1000 * 1000) /* a record that could not be queued */
+#define ORPHAN_KEEP_MS  (7ll * 24 * 3600 * 1000) /* the record of a guest that is missing */
 #define RECORD_EXCEPTIONS_MAX                                                                      \
     256u /* keys kept one by one in a record; beyond, the number goes back */
 #define CRASH_BACKOFF_MIN_NS  (10ull * 1000 * 1000)        /* a guest that traps: 10 ms ... */

@@ -7,6 +7,7 @@
 
 #include "base/auto.h"
 #include "base/disk.h"
+#include "base/hash.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,18 +22,15 @@
 struct state_dir {
     char *path;
     int dir, lock;
-    bool same_boot;
 };
 
 /* --- opening --- */
 
-/* created: whether it was not there before. */
-static int dir_open(const char *path, bool *created, struct err *err)
+static int dir_open(const char *path, struct err *err)
 {
     int fd;
 
-    *created = mkdir(path, 0700) == 0;
-    if (!*created && errno != EEXIST)
+    if (mkdir(path, 0700) < 0 && errno != EEXIST)
         return disk_error(err, errno, "create");
     fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     return fd < 0 ? disk_error(err, errno, "open") : fd;
@@ -94,44 +92,24 @@ static void read_id(int dir, const char *name, char out[BOOT_ID_BYTES + 1])
     out[n > 0 ? n : 0] = 0;
 }
 
-static bool boot_is_noted(int dir)
-{
-    char now[BOOT_ID_BYTES + 1], then[BOOT_ID_BYTES + 1];
-
-    read_id(AT_FDCWD, BOOT_ID_FILE, now);
-    read_id(dir, "boot_id", then);
-    return *now && strcmp(now, then) == 0;
-}
-
-int state_dir_checked(struct state_dir *d, struct err *err)
+uint64_t state_dir_boot(void)
 {
     char now[BOOT_ID_BYTES + 1];
-    AUTO_CLOSE int fd = -1;
-    size_t len;
 
     read_id(AT_FDCWD, BOOT_ID_FILE, now);
-    len = strlen(now);
-    fd = openat(d->dir, "boot_id", O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd < 0)
-        return disk_error(err, errno, "state directory: note the boot");
-    return disk_write(&disk_real, fd, now, len, 0, err);
+    return *now ? hash_bytes(now, strlen(now)) : 0;
 }
 
 /* --- life --- */
 
 static int fill(struct state_dir *d, const char *path, struct err *err)
 {
-    bool created;
-
-    if ((d->dir = dir_open(path, &created, err)) < 0 || dir_check(d->dir, path, err) < 0 ||
+    if ((d->dir = dir_open(path, err)) < 0 || dir_check(d->dir, path, err) < 0 ||
         (d->lock = lock_take(d->dir, err)) < 0)
         return -1;
     d->path = realpath(path, NULL);
     if (!d->path)
         return disk_error(err, errno, "resolve");
-    if (created && state_dir_checked(d, err) < 0)
-        return -1;
-    d->same_boot = created || boot_is_noted(d->dir);
     return 0;
 }
 
@@ -176,9 +154,4 @@ int state_dir_file(const struct state_dir *d, const char *name, char out[STATE_P
         return err_set(err, ERR_LIMIT, 0, "%s in the state directory: its path is longer than %d",
                        name, STATE_PATH_MAX - 1);
     return 0;
-}
-
-bool state_dir_same_boot(const struct state_dir *d)
-{
-    return d->same_boot;
 }

@@ -1,16 +1,15 @@
-/* The state directory: one process at a time, nobody else's business, and whether the machine went
- * down since it was last whole.
+/* The state directory: one process at a time, nobody else's business.
  *
  * What lies in it survives the daemon, but is not synced all the time. So after the machine itself
- * went down, which the kernel's boot id tells, what is in it must be checked before it is believed.
- * The directory then counts as unchecked, also for later starts, until state_dir_checked is called.
+ * went down, which the kernel's boot id tells, what is in it must be checked before it is believed:
+ * each record says in which boot that was done last (guest/record.c).
  */
 #ifndef ROOST_BASE_STATE_DIR_H
 #define ROOST_BASE_STATE_DIR_H
 
 #include "base/err.h"
 
-#include <stdbool.h>
+#include <stdint.h>
 
 #define STATE_PATH_MAX 4096
 
@@ -30,11 +29,8 @@ const char *state_dir_path(const struct state_dir *dir);
 int state_dir_file(const struct state_dir *dir, const char *name, char out[STATE_PATH_MAX],
                    struct err *err) ERR_CHECK;
 
-/* True: the machine was up all the time since state_dir_checked (or the directory is new), so what
- * was written is what is read. Stays as it is until the next state_dir_open. */
-bool state_dir_same_boot(const struct state_dir *dir);
-/* All that was there before this boot has been checked or thrown away: later starts in this boot
- * may believe the rest. ERR_IO: not noted, and they will check again. */
-int state_dir_checked(struct state_dir *dir, struct err *err) ERR_CHECK;
+/* The machine's present boot; 0: the kernel does not say. Another one means that the machine went
+ * down in between, and what was not synced may be gone. */
+uint64_t state_dir_boot(void);
 
 #endif

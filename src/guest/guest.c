@@ -23,6 +23,7 @@
 struct orphan {
     struct orphan *next;
     char *id;
+    char *refused; /* why, where it was no good: then it is removed from the database */
     bool claimed;
     size_t len;
     uint8_t value[];
@@ -287,6 +288,7 @@ static void guest_free(struct guest *g)
         free(g->awake);
     }
     guest_note_error(g, "");
+    guest_record_forget(g);
     free(g->last_refusal);
     free(g->rejected);
     free(g->argv);
@@ -419,12 +421,24 @@ static int records_grow(struct guests *all)
     return 0;
 }
 
+/* A record that is no good does not stay: at the next start it might take the place of another's.
+ * Its guest hears why when it comes. */
+static char *refuse_record(struct guests *all, const char *id, const struct err *why)
+{
+    struct err err = {0};
+
+    log_line(LOG_ERROR, id, "%s: removed; it will start afresh, all keys due", why->msg);
+    if (guest_record_remove(all, id, NULL, 0, false, &err) < 0)
+        log_line(LOG_WARN, id, "its record could not be removed: %s", err.msg);
+    return strdup(why->msg);
+}
+
 static int read_record(void *ctx, const void *key, size_t key_len, const void *value, size_t len,
                        struct err *err)
 {
     struct guests *all = ctx;
     struct orphan *o = malloc(sizeof(*o) + len), **bucket;
-    struct err why;
+    struct err why = {0};
 
     if (!o || !(o->id = strndup(key, key_len)) || records_grow(all) < 0) {
         if (o)
@@ -432,8 +446,8 @@ static int read_record(void *ctx, const void *key, size_t key_len, const void *v
         free(o);
         return err_set(err, ERR_NOMEM, 0, "no memory for a record");
     }
-    /* Where that fails, the guest hears why when it comes. */
     o->claimed = guest_record_claim(all->opts.arena, value, len, &why) == 0;
+    o->refused = !o->claimed && why.code == ERR_CORRUPT ? refuse_record(all, o->id, &why) : NULL;
     o->len = len;
     memcpy(o->value, value, len);
     bucket = record_bucket(all, o->id);
@@ -445,6 +459,7 @@ static int read_record(void *ctx, const void *key, size_t key_len, const void *v
 
 static void orphan_free(struct orphan *o)
 {
+    free(o->refused);
     free(o->id);
     free(o);
 }
@@ -479,6 +494,47 @@ static void records_free(struct guests *all)
     free(all->records);
 }
 
+/* True: it is noted, or gone. */
+static bool forget_absent(struct guests *all, struct orphan *o, int64_t now, bool remove)
+{
+    int64_t since = guest_record_absent(o->value, o->len);
+    struct err err = {0};
+
+    if (since == 0 && guest_record_note_absent(all, o->id, o->value, o->len, now, &err) < 0)
+        log_line(LOG_WARN, o->id, "that it is missing could not be noted: %s", err.msg);
+    if (since == 0 || !remove || now - since < ORPHAN_KEEP_MS)
+        return false;
+    if (guest_record_remove(all, o->id, o->value, o->len, o->claimed, &err) < 0) {
+        log_line(LOG_WARN, o->id, "its record could not be removed: %s", err.msg);
+        return false;
+    }
+    log_line(LOG_WARN, o->id, "was missing for %u days: its record and snapshot are removed",
+             (unsigned)((now - since) / (24ll * 3600 * 1000)));
+    return true;
+}
+
+void guests_forget_absent(struct guests *all, bool remove)
+{
+    int64_t now = all->opts.clock.wall_ms(all->opts.clock.ctx);
+    size_t kept = 0;
+
+    for (size_t i = 0; i < all->records_room; i++) {
+        for (struct orphan **at = &all->records[i], *o; (o = *at);) {
+            if (!o->refused && !forget_absent(all, o, now, remove)) {
+                kept++;
+                at = &o->next;
+                continue;
+            }
+            *at = o->next;
+            all->nrecords--;
+            orphan_free(o);
+        }
+    }
+    if (kept)
+        log_warn("%zu guests with a record are missing; their snapshots are kept for %u days", kept,
+                 (unsigned)(ORPHAN_KEEP_MS / (24ll * 3600 * 1000)));
+}
+
 static void apply_record(struct guest *g)
 {
     struct orphan *o = record_take(g->all, g->id);
@@ -486,13 +542,13 @@ static void apply_record(struct guest *g)
 
     if (!o)
         return;
-    if (guest_record_apply(g, o->value, o->len, o->claimed, &err) < 0) {
+    if (o->refused) {
+        guest_note_error(g, o->refused);
+    } else if (guest_record_apply(g, o->value, o->len, o->claimed, &err) < 0) {
         log_line(LOG_ERROR, g->id, "%s; fresh start, all keys due", err.msg);
         guest_note_error(g, err.msg);
     }
     orphan_free(o);
-    g->verify = g->snapshot && !g->all->opts.same_boot;
-    g->all->unverified += g->verify;
     if (g->snapshot)
         guest_step(g, GE_RESUME);
 }
@@ -734,11 +790,6 @@ const struct guests_stats *guests_stats(struct guests *all)
 {
     all->stats.guests = all->n;
     return &all->stats;
-}
-
-size_t guests_unverified(const struct guests *all)
-{
-    return all->unverified + all->nrecords;
 }
 
 void guests_stats_reset(struct guests *all)

@@ -94,7 +94,9 @@ struct guest {
     struct timer timer; /* the next thing due: a key, the sleep, the end of a back-off */
     struct awake *awake;
     struct snapshot *snapshot;
-    bool verify; /* the machine went down since it was written */
+    bool verify;          /* the machine went down since it was written */
+    bool record_due;      /* its record could not be queued for the database */
+    struct release *owed; /* slots that are free once its next record is on disk */
     uint8_t uid[16], identity[32], module_digest[32];
     uint64_t generation;
     uint8_t heavy; /* its last sleeps, newest in bit 0: whether most of its memory was written */
@@ -121,7 +123,7 @@ struct guests_opts {
     const struct capability_source *capabilities;
     const struct trigger *watch; /* the trigger kind of spec->watches */
     size_t workers, io_threads;
-    bool same_boot;             /* the snapshots' pages are as they were written */
+    uint64_t boot;              /* the machine's, never 0: what was written in it is as it was */
     void (*drained)(void *ctx); /* after guests_drain: all are gone */
     void *ctx;
     /* What happens to a guest: `observe` when its state has changed but before the action, with the
@@ -146,6 +148,9 @@ struct guests;
 int guests_new(struct guests **out, const struct guests_opts *opts, struct err *err) ERR_CHECK;
 /* All must be gone (guests_drain). NULL is fine. */
 void guests_free(struct guests *all);
+/* Records whose guest was not added: notes since when each is missing, and, where `remove`, removes
+ * those that are for longer than ORPHAN_KEEP_MS. Once, after all guests were added. */
+void guests_forget_absent(struct guests *all, bool remove);
 /* Adds a guest (takes spec); its record, if the database has one, gives it its memory and progress.
  * It is held (hold = 1) until guest_image_ready. ERR_EXISTS, ERR_LIMIT (GUESTS_MAX). */
 int guests_add(struct guest **out, struct guests *all, struct guest_spec *spec,
@@ -155,9 +160,6 @@ struct guest *guests_find(const struct guests *all, const char *id);
 struct guest *guests_at(const struct guests *all, size_t i);
 /* Borrowed, current. */
 const struct guests_stats *guests_stats(struct guests *all);
-/* Snapshots from before this boot that nobody has checked yet (records without a guest included).
- */
-size_t guests_unverified(const struct guests *all);
 /* No event is begun any more; all guests are saved; then opts.drained is called. */
 void guests_drain(struct guests *all);
 /* Forgets counts and histograms: a benchmark's next phase begins. */
@@ -200,8 +202,19 @@ void guest_record_put(struct guest *g, const struct slot *dropped, size_t ndropp
  * else gets it. ERR_CORRUPT: nothing is claimed. */
 int guest_record_claim(struct arena *arena, const uint8_t *data, size_t len, struct err *err)
     ERR_CHECK;
+/* Removes a record from the database; what guest_record_claim took for it is free once that is
+ * done.
+ */
+int guest_record_remove(struct guests *all, const char *id, const uint8_t *data, size_t len,
+                        bool claimed, struct err *err) ERR_CHECK;
+/* Since when its guest is missing, 0: not; and notes it, in data and in the database. */
+int64_t guest_record_absent(const uint8_t *data, size_t len);
+int guest_record_note_absent(struct guests *all, const char *id, uint8_t *data, size_t len,
+                             int64_t wall_ms, struct err *err) ERR_CHECK;
+/* Frees what waits for its next record. */
+void guest_record_forget(struct guest *g);
 /* Applies a record to a new guest; claimed: guest_record_claim was done for it. ERR_CORRUPT with
- * what is wrong, nothing applied. */
+ * what is wrong, nothing applied, and another record queued in its place. */
 int guest_record_apply(struct guest *g, const uint8_t *data, size_t len, bool claimed,
                        struct err *err) ERR_CHECK;
 
@@ -232,7 +245,6 @@ struct guests {
     size_t index_room;
     struct orphan **records; /* read at start, without their guests yet; by the hash of the id */
     size_t nrecords, records_room;
-    size_t unverified; /* guests whose verify is set */
     struct guests_stats stats;
     struct ticker *ticker;
     bool draining, drained;

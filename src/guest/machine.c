@@ -50,6 +50,19 @@ void guest_note_error(struct guest *g, const char *text)
 
 static void look_again(struct guest *g);
 
+/* Not while more waits for the database than it should: its record could not be kept. */
+static bool may_sleep(const struct guest *g)
+{
+    return guest_sleeps(g) && db_has_room(g->all->opts.db);
+}
+
+/* Asleep or cold, so that what is recorded and its memory agree. */
+static void record_again(struct guest *g)
+{
+    if (g->record_due && (g->state == G_ASLEEP || g->state == G_COLD))
+        guest_record_put(g, NULL, 0);
+}
+
 static void timer_fired(struct timer *t)
 {
     struct guest *g = container_of(t, struct guest, timer);
@@ -64,9 +77,13 @@ static void timer_fired(struct timer *t)
     }
     if (g->state == G_IDLE && !key_due(g, now) && guest_sleeps(g) &&
         g->idle_since_ns + g->spec->sleep_after_ns + g->save_delay_ns <= now) {
-        guest_step(g, GE_SLEEP);
-        return;
+        if (may_sleep(g)) {
+            guest_step(g, GE_SLEEP);
+            return;
+        }
+        g->save_delay_ns += RECORD_RETRY_NS;
     }
+    record_again(g);
     look_again(g);
     guest_kick(g);
 }
@@ -97,6 +114,8 @@ static void arm(struct guest *g)
         due = 0;
     if (g->behind && g->state != G_FAILED)
         due = earlier(due, now_of(g) + BEHIND_RETRY_NS);
+    if (g->record_due && (g->state == G_ASLEEP || g->state == G_COLD))
+        due = earlier(due, now_of(g) + RECORD_RETRY_NS);
     if (due == 0)
         loop_timer_clear(g->all->opts.loop, &g->timer);
     else
@@ -133,12 +152,6 @@ static void awake_drop(struct guest *g)
     free(g->awake);
     g->awake = NULL;
     guest_argv_drop(g);
-}
-
-static void verified(struct guest *g)
-{
-    g->all->unverified -= g->verify;
-    g->verify = false;
 }
 
 static int fill_event(struct guest *g, struct awake *a, const struct mail *mail, uint64_t now)
@@ -299,7 +312,7 @@ static void rest(struct guest *g)
     look_again(g);
     if (g->hold == 0 && !g->all->draining && key_due(g, now))
         post(g, GE_WAKE);
-    else if (g->sleep_now || (guest_sleeps(g) && g->spec->sleep_after_ns + g->save_delay_ns == 0))
+    else if (g->sleep_now || (g->spec->sleep_after_ns + g->save_delay_ns == 0 && may_sleep(g)))
         post(g, GE_SLEEP);
     else
         arm(g);
@@ -338,7 +351,7 @@ static void event_done(struct guest *g)
     note_latency(g);
     g->busy_us = busy_us(a);
     g->crashes = 0;
-    verified(g);
+    g->verify = false;
     a->verify = false;
     if (a->result == 0)
         mailbox_done(&g->mailbox, now_of(g), a->answer.requeue_after_ms * NS_PER_MS);
@@ -359,7 +372,7 @@ static void snapshot_forget(struct guest *g)
     struct snapshot *old = g->snapshot;
 
     g->snapshot = NULL;
-    verified(g);
+    g->verify = false;
     if (g->awake)
         g->awake->from = NULL;
     guest_record_put(g, old ? snapshot_slots(old) : NULL, old ? old->nslots : 0);

@@ -69,7 +69,7 @@ struct daemon {
     struct report report;
     struct timer trim, kube_retry;
     struct kube_stream *probe;
-    bool kube_ready, stopping, checked;
+    bool kube_ready, stopping;
     char kube_trouble[ERR_MSG_MAX];
     uint64_t started_ns;
 };
@@ -290,6 +290,7 @@ static int read_manifests(struct daemon *d, struct err *err)
 {
     if (d->opts.guests_dir && guest_spec_read_dir(d->opts.guests_dir, manifest, d, err) < 0)
         return -1;
+    guests_forget_absent(d->guests, !d->rejects); /* not while one may be missing by a slip */
     for (struct module *m = d->modules; m; m = m->next)
         module_prepare(m);
     return 0;
@@ -384,18 +385,6 @@ static void told_to_stop(void *ctx, int signum)
     guests_drain(d->guests);
 }
 
-/* Once nothing from before this boot is unchecked, later starts need not check. */
-static void note_checked(struct daemon *d)
-{
-    struct err err = {0};
-
-    if (d->checked || guests_unverified(d->guests) > 0)
-        return;
-    d->checked = true;
-    if (state_dir_checked(d->state, &err) < 0)
-        log_warn("state directory: %s; the next start checks all snapshots", err.msg);
-}
-
 /* --- memory: what freed instances leave in the allocator goes back to the system --- */
 
 static void trim(struct timer *t)
@@ -408,7 +397,6 @@ static void trim(struct timer *t)
         malloc_trim(64 * KIB);
         d->report.trimmed_at = st->counts.sleeps;
     }
-    note_checked(d);
     if (loop_timer_set(d->loop, t, loop_now_ns(d->loop) + TRIM_EVERY_NS, NULL) < 0)
         log_error("no memory for a timer");
 }
@@ -516,7 +504,7 @@ static int make_guests(struct daemon *d, struct err *err)
                                 .capabilities = &d->capabilities,
                                 .workers = d->opts.workers,
                                 .io_threads = d->opts.io_threads,
-                                .same_boot = state_dir_same_boot(d->state),
+                                .boot = state_dir_boot(),
                                 .drained = drained,
                                 .ctx = d};
 

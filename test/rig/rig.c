@@ -213,7 +213,7 @@ static int open_all(struct rig *r, struct err *err)
                                .watch = &r->trigger,
                                .workers = r->workers,
                                .io_threads = 2,
-                               .same_boot = r->same_boot,
+                               .boot = r->boot,
                                .drained = drained,
                                .observe = observed,
                                .after = after,
@@ -248,11 +248,14 @@ static void close_all(struct rig *r)
 
 bool rig_open(struct rig *r, const char *dir, size_t workers, bool same_boot)
 {
+    static uint64_t boot = 1; /* of this process's make-believe machine */
     struct err err = {0};
 
     snprintf(r->dir, sizeof(r->dir), "%s", dir);
     r->workers = workers;
-    r->same_boot = same_boot;
+    if (!same_boot)
+        boot++;
+    r->boot = boot;
     r->drained = false;
     r->until = NULL;
     r->trigger = (struct trigger){.ctx = r, .fill = fill, .due_since = due_since};

@@ -38,7 +38,8 @@ struct rig {
     char last_body[8192]; /* of the last call that a guest made with one */
     char last_target[1024];
     unsigned calls;
-    bool same_boot, drained;
+    uint64_t boot;
+    bool drained;
     size_t workers;
     const struct disk *disk; /* the arena's, set before rig_open; NULL: the real one */
     bool kube_on_workers;    /* `kube:` lives on each worker's loop, as the daemon's does */

@@ -6,7 +6,9 @@
  */
 #include "support/ledger_rig.h"
 
+#include "base/hash.h"
 #include "base/limits.h"
+#include "engine/arena.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -195,16 +197,22 @@ static struct db *database(struct ledgers *l)
     return db;
 }
 
-static void record_get(struct ledgers *l, const char *id, struct record *r)
+/* len stays as it is where there is none. */
+static void record_look(struct ledgers *l, struct record *r)
 {
     struct db *db = database(l);
     struct err err;
 
+    assert_int_equal(db_scan(db, "guest", record_found, r, &err), 0);
+    db_close(db);
+}
+
+static void record_get(struct ledgers *l, const char *id, struct record *r)
+{
     snprintf(r->id, sizeof(r->id), "%s", id);
     r->len = 0;
-    assert_int_equal(db_scan(db, "guest", record_found, r, &err), 0);
+    record_look(l, r);
     assert_true(r->len > 0);
-    db_close(db);
 }
 
 static void record_put(struct ledgers *l, const char *id, const struct record *r)
@@ -416,6 +424,146 @@ static void test_record_cut_short(void **state)
     record_put(s.l, "test/d0", &r);
     scene_restart(&s, true);
     check_fresh(&s, "record of 5 bytes");
+    scene_close(&s);
+}
+
+/* Each bit of a record flipped, and each length of it: refused, and nothing is claimed. With the
+ * checksum made right again it is refused or sound. */
+static void test_each_bit_and_length_of_a_record(void **state)
+{
+    static struct record r;
+    struct scene s;
+    struct arena_stats before, after;
+    struct err err;
+
+    scene_open(&s, *state);
+    ledgers_close(s.l);
+    record_get(s.l, "test/d0", &r);
+    ledgers_open(s.l, 2, true); /* no guest is there: the records' places are claimed */
+    arena_stats(s.l->rig.arena, &before);
+    for (size_t at = 0; at < r.len; at++) {
+        assert_int_equal(guest_record_claim(s.l->rig.arena, r.value, at, &err), -1);
+        assert_int_equal(err.code, ERR_CORRUPT);
+    }
+    for (size_t bit = 0; bit < r.len * 8; bit++) {
+        r.value[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        assert_int_equal(guest_record_claim(s.l->rig.arena, r.value, r.len, &err), -1);
+        assert_int_equal(err.code, ERR_CORRUPT);
+        r.value[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    }
+    arena_stats(s.l->rig.arena, &after);
+    assert_int_equal(before.used_pages, after.used_pages);
+    for (size_t bit = 0; bit < (r.len - 8) * 8; bit++) {
+        uint64_t sum;
+
+        r.value[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        sum = hash_bytes(r.value, r.len - 8);
+        memcpy(r.value + r.len - 8, &sum, sizeof(sum));
+        if (guest_record_claim(s.l->rig.arena, r.value, r.len, &err) < 0)
+            assert_int_equal(err.code, ERR_CORRUPT); /* in use, at the latest */
+        r.value[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    }
+    arena_check(s.l->rig.arena);
+    ledgers_close(s.l);
+    scene_restart(&s, true);
+    scene_close(&s);
+}
+
+/* A record that names another's place is refused and does not come back: at a later start, when
+ * that place is free, it must not be taken by it. */
+static void test_a_refused_record_is_removed(void **state)
+{
+    static struct record good, r;
+    struct scene s;
+
+    scene_open(&s, *state);
+    ledgers_close(s.l);
+    record_get(s.l, "test/a0", &good);
+    record_put(s.l, "test/z9", &good); /* of no guest that is there */
+    scene_restart(&s, true);
+    ledgers_close(s.l);
+    snprintf(r.id, sizeof(r.id), "test/z9");
+    r.len = 0;
+    record_look(s.l, &r);
+    assert_int_equal(r.len, 0);
+    scene_restart(&s, true);
+    scene_close(&s);
+}
+
+/* In each boot the pages are checked once for each guest, whenever the others wake. */
+static void test_each_record_knows_its_boot(void **state)
+{
+    struct scene s;
+
+    scene_open(&s, *state);
+    ledgers_close(s.l);
+    scene_restart(&s, false);
+    for (size_t i = 0; i < NEIGHBOURS; i++)
+        assert_true(s.near[i]->verify);
+    ledgers_round(s.l, s.victim); /* it alone wakes, and is checked */
+    assert_false(s.victim->verify);
+    ledgers_close(s.l);
+    scene_restart(&s, true);
+    assert_false(s.victim->verify);
+    for (size_t i = 0; i < NEIGHBOURS; i++)
+        assert_true(s.near[i]->verify);
+    scene_close(&s);
+}
+
+/* --- guests that are not there --- */
+
+static int64_t days_later;
+
+static int64_t later(void *ctx)
+{
+    (void)ctx;
+    return clock_real.wall_ms(ctx) + days_later * 24 * 3600 * 1000;
+}
+
+static void restart_without_victim(struct scene *s, int64_t days)
+{
+    ledgers_open(s->l, 2, true);
+    days_later = days;
+    s->l->rig.guests->opts.clock.wall_ms = later;
+    for (size_t i = 0; i < NEIGHBOURS; i++)
+        s->near[i] = ledgers_add(s->l, 1, 64, NULL);
+    guests_forget_absent(s->l->rig.guests, true);
+    db_idle(s->l->rig.db);
+}
+
+static uint64_t pages_used(struct ledgers *l)
+{
+    struct arena_stats st;
+
+    arena_stats(l->rig.arena, &st);
+    return st.used_pages;
+}
+
+/* Its record and its place are kept for a week after it was first missing, and then are not. */
+static void test_guest_that_does_not_come_back(void **state)
+{
+    static struct record r;
+    struct scene s;
+    uint64_t before;
+
+    scene_open(&s, *state);
+    before = pages_used(s.l);
+    ledgers_close(s.l);
+    for (int64_t day = 0; day < 7; day += 3) {
+        restart_without_victim(&s, day);
+        assert_int_equal(pages_used(s.l), before);
+        ledgers_close(s.l);
+    }
+    restart_without_victim(&s, 8);
+    assert_true(pages_used(s.l) < before);
+    ledgers_close(s.l);
+    snprintf(r.id, sizeof(r.id), "test/d0");
+    r.len = 0;
+    record_look(s.l, &r);
+    assert_int_equal(r.len, 0);
+    scene_restart(&s, true);
+    ledgers_settle(s.l);
+    assert_int_equal(s.victim->counts.fresh_starts, 1);
     scene_close(&s);
 }
 
@@ -645,6 +793,10 @@ int main(void)
         TEST(test_record_of_another_guest),
         TEST(test_damaged_record),
         TEST(test_record_cut_short),
+        TEST(test_each_bit_and_length_of_a_record),
+        TEST(test_a_refused_record_is_removed),
+        TEST(test_each_record_knows_its_boot),
+        TEST(test_guest_that_does_not_come_back),
         TEST(test_environment_changed_and_changed_back),
         TEST(test_guest_that_was_away_resumes),
         TEST(test_fault_in_guest_code),

@@ -37,11 +37,11 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-    static const char *const files[] = {"lock", "boot_id"};
+    static const char *const files[] = {"lock"};
     struct place *p = *state;
     char path[128];
 
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 1; i++) {
         snprintf(path, sizeof(path), "%s/%s", p->dir, files[i]);
         unlink(path);
     }
@@ -92,9 +92,7 @@ static void test_it_is_created_for_its_owner_only(void **state)
     assert_int_equal(mode_of(p->dir), 0700);
     assert_int_equal(state_dir_file(d, "lock", file, NULL), 0);
     assert_int_equal(mode_of(file), 0600);
-    assert_int_equal(state_dir_file(d, "boot_id", file, NULL), 0);
-    assert_int_equal(mode_of(file), 0600);
-    snprintf(expected, sizeof(expected), "%s/boot_id", state_dir_path(d));
+    snprintf(expected, sizeof(expected), "%s/lock", state_dir_path(d));
     assert_string_equal(file, expected);
     state_dir_close(d);
     state_dir_close(NULL);
@@ -278,62 +276,11 @@ static void test_started_programs_do_not_inherit_it(void **state)
 
 /* --- boots --- */
 
-static void write_boot_id(const struct place *p, const char *text)
+static void test_a_boot_has_a_number(void **state)
 {
-    char path[128];
-    int fd;
-
-    snprintf(path, sizeof(path), "%s/boot_id", p->dir);
-    fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    assert_true(fd >= 0);
-    assert_int_equal(write(fd, text, strlen(text)), strlen(text));
-    close(fd);
-}
-
-static bool same_boot_now(const struct place *p)
-{
-    struct state_dir *d = open_ok(p->dir);
-    bool same = state_dir_same_boot(d);
-
-    state_dir_close(d);
-    return same;
-}
-
-static void test_a_new_one_is_whole_and_stays_so_in_this_boot(void **state)
-{
-    struct place *p = *state;
-
-    assert_true(same_boot_now(p));
-    assert_true(same_boot_now(p));
-}
-
-static void test_another_boot_counts_until_all_is_checked(void **state)
-{
-    static const char *const others[] = {
-        "",
-        "x",
-        "01234567-89ab-cdef-0123-456789abcdef\n",
-        "01234567-89ab-cdef-0123-456789abcdef\nand much more than was ever written there",
-    };
-    struct place *p = *state;
-    struct state_dir *d;
-    char path[128];
-
-    assert_true(same_boot_now(p));
-    for (size_t i = 0; i <= sizeof(others) / sizeof(others[0]); i++) {
-        snprintf(path, sizeof(path), "%s/boot_id", p->dir);
-        if (i == sizeof(others) / sizeof(others[0]))
-            assert_int_equal(unlink(path), 0);
-        else
-            write_boot_id(p, others[i]);
-        assert_false(same_boot_now(p));
-        assert_false(same_boot_now(p)); /* a daemon that died before it had checked */
-        d = open_ok(p->dir);
-        assert_int_equal(state_dir_checked(d, NULL), 0);
-        assert_false(state_dir_same_boot(d)); /* as it was when opened */
-        state_dir_close(d);
-        assert_true(same_boot_now(p));
-    }
+    (void)state;
+    assert_true(state_dir_boot() != 0);
+    assert_true(state_dir_boot() == state_dir_boot());
 }
 
 int main(void)
@@ -349,8 +296,7 @@ int main(void)
         TEST(test_a_second_open_names_the_first),
         TEST(test_a_process_that_dies_gives_it_back),
         TEST(test_started_programs_do_not_inherit_it),
-        TEST(test_a_new_one_is_whole_and_stays_so_in_this_boot),
-        TEST(test_another_boot_counts_until_all_is_checked),
+        TEST(test_a_boot_has_a_number),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

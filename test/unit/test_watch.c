@@ -60,7 +60,7 @@ static void open_world(struct world *w, struct tmp_dir *dir)
                                  .capabilities = &no_source,
                                  .workers = 1,
                                  .io_threads = 1,
-                                 .same_boot = true,
+                                 .boot = 1,
                                  .drained = drained,
                                  .ctx = w};
     struct err err = {0};
