@@ -269,10 +269,26 @@ static int read_memory(struct reader *r)
     return reader_u32(r, &offset, "offset of a memory access");
 }
 
+/* A type in one byte; any other number is the index of one. */
+static int read_heap_type(struct reader *r)
+{
+    size_t begin = r->at;
+    int64_t index;
+    uint8_t type;
+
+    if (r->at < r->end && (r->base[r->at] & 0xc0) == 0x40)
+        return reader_reference_type(r, &type);
+    if (reader_signed(r, 33, &index, "heap type") < 0)
+        return -1;
+    return reader_refuse(r, begin,
+                         "reference to type %" PRId64 " (typed references): build for core "
+                         "WebAssembly 2.0",
+                         index);
+}
+
 static int read_immediates(struct reader *r, enum form form)
 {
     int64_t number;
-    uint8_t type;
 
     switch (form) {
     case FORM_NONE:
@@ -304,7 +320,7 @@ static int read_immediates(struct reader *r, enum form form)
     case FORM_LANE:
         return reader_skip(r, 1, "lane");
     case FORM_REF_NULL:
-        return reader_reference_type(r, &type);
+        return read_heap_type(r);
     default:
         assert(0 && "forms are handled by the caller or here");
         return -1;

@@ -106,21 +106,37 @@ int reader_skip(struct reader *r, size_t n, const char *what)
     return 0;
 }
 
-int reader_u32(struct reader *r, uint32_t *out, const char *what)
+/* The last byte of a number of so many bits may hold at most `last`. */
+static int read_unsigned(struct reader *r, uint64_t *out, const char *what, unsigned bits,
+                         uint8_t last)
 {
     size_t begin = r->at;
-    uint32_t value = 0;
     uint8_t byte = 0x80;
 
+    *out = 0;
     for (unsigned shift = 0; byte & 0x80; shift += 7) {
         if (reader_byte(r, &byte, what) < 0)
             return -1;
-        if (shift == 28 && byte > 0x0f)
-            return reader_invalid(r, begin, "%s is a number of more than 32 bits", what);
-        value |= (uint32_t)(byte & 0x7f) << shift;
+        if (bits - shift < 7 && byte > last)
+            return reader_invalid(r, begin, "%s is a number of more than %u bits", what, bits);
+        *out |= (uint64_t)(byte & 0x7f) << shift;
     }
-    *out = value;
     return 0;
+}
+
+int reader_u32(struct reader *r, uint32_t *out, const char *what)
+{
+    uint64_t value;
+
+    if (read_unsigned(r, &value, what, 32, 0x0f) < 0)
+        return -1;
+    *out = (uint32_t)value;
+    return 0;
+}
+
+int reader_u64(struct reader *r, uint64_t *out, const char *what)
+{
+    return read_unsigned(r, out, what, 64, 0x01);
 }
 
 /* The last byte holds the sign and, above it, copies of it only. */

@@ -61,6 +61,8 @@ int reader_byte(struct reader *r, uint8_t *out, const char *what) ERR_CHECK;
 int reader_skip(struct reader *r, size_t n, const char *what) ERR_CHECK;
 /* LEB128, at most 5 bytes and 32 bits. */
 int reader_u32(struct reader *r, uint32_t *out, const char *what) ERR_CHECK;
+/* LEB128, at most 10 bytes and 64 bits. */
+int reader_u64(struct reader *r, uint64_t *out, const char *what) ERR_CHECK;
 /* A signed LEB128 of 32, 33 or 64 bits. */
 int reader_signed(struct reader *r, unsigned bits, int64_t *out, const char *what) ERR_CHECK;
 /* A vector's count: at most max, and at most one entry for each byte that is left. */

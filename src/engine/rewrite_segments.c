@@ -26,14 +26,28 @@ static int refuse_limits(const struct reader *r, size_t at, uint8_t flags, const
     return reader_refuse(r, at, "%s with its own page size: build for core WebAssembly 2.0", what);
 }
 
+/* The binary has 64 bits for them; no table or memory of 32 bits may have more than 32. */
+static int read_bound(struct reader *r, uint32_t *out, const char *what)
+{
+    size_t begin = r->at;
+    uint64_t n;
+
+    if (reader_u64(r, &n, what) < 0)
+        return -1;
+    if (n > UINT32_MAX)
+        return reader_invalid(r, begin, "%s of %" PRIu64, what, n);
+    *out = (uint32_t)n;
+    return 0;
+}
+
 static int read_bounds(struct reader *r, const char *what, uint8_t flags, size_t begin,
                        uint32_t *min, uint32_t *max)
 {
     *min = 0;
     *max = UINT32_MAX;
-    if (reader_u32(r, min, "minimum") < 0)
+    if (read_bound(r, min, "minimum") < 0)
         return -1;
-    if ((flags & LIMITS_HAS_MAX) && reader_u32(r, max, "maximum") < 0)
+    if ((flags & LIMITS_HAS_MAX) && read_bound(r, max, "maximum") < 0)
         return -1;
     if (*min > *max)
         return reader_invalid(r, begin, "%s with minimum %" PRIu32 " above maximum %" PRIu32, what,

@@ -119,6 +119,12 @@ static void check_valid(struct counts *c, const struct entry *e, const struct bu
     }
 }
 
+static void valid_by_now(struct counts *c, const struct entry *e)
+{
+    c->by_now_valid++;
+    printf("%s (%s): valid by now\n", e->place, verdicts[e->verdict]);
+}
+
 /* roost-compile validates what the file has, then what was rewritten. Some older tests call invalid
  * what later versions of the specification allow. */
 static void check_bad(struct counts *c, const struct entry *e, const struct buf *out,
@@ -131,7 +137,7 @@ static void check_bad(struct counts *c, const struct entry *e, const struct buf 
     else if (!validates(e->bytes, e->len, why, sizeof(why)))
         c->by_compiler++;
     else if (validates((const uint8_t *)out->data, out->len, why, sizeof(why)))
-        c->by_now_valid++;
+        valid_by_now(c, e);
     else
         wrong(c, e, "was rewritten wrongly", why);
 }
@@ -224,7 +230,7 @@ static const struct counts expected[VERDICTS] = {
                .importing = 213,
                .limited = 1},
     [INVALID] = {.modules = 2612, .by_rewriter = 522, .by_compiler = 2087, .by_now_valid = 3},
-    [MALFORMED] = {.modules = 780, .by_rewriter = 763, .by_compiler = 9, .by_now_valid = 8},
+    [MALFORMED] = {.modules = 780, .by_rewriter = 761, .by_compiler = 9, .by_now_valid = 10},
 };
 
 static void report(const struct counts *c)

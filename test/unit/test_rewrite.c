@@ -100,6 +100,7 @@ static const struct {
     {"ref.as_non_null", {0xd4}, 1},
     {"stack switching", {0xe0, 0}, 2},
     {"reference type 0x6e", {0xd0, 0x6e}, 2},
+    {"reference to type 0 (typed references)", {0xd0, 0}, 2},
     {"reference type 0x64", {0x02, 0x64, 0x70, 0x0b}, 4},
 };
 
@@ -224,6 +225,10 @@ static const struct {
     {ERR_UNSUPPORTED, "shared table", {PART(4, 1, 0x70, 3, 1, 2)}},
     {ERR_UNSUPPORTED, "memory64", {PART(5, 1, 7, 1, 2)}},
     {ERR_INVALID, "minimum 3 above maximum 2", {PART(5, 1, 3, 3, 2)}},
+    {ERR_INVALID, "minimum of 4294967296", {PART(5, 1, 0, 0x80, 0x80, 0x80, 0x80, 0x10)}},
+    {ERR_INVALID,
+     "maximum is a number of more than 64 bits",
+     {PART(4, 1, 0x70, 1, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2)}},
     {ERR_LIMIT,
      "GUEST_MEMORIES_MAX",
      {PART(5, 17, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
@@ -317,7 +322,8 @@ static const struct part accepted_modules[][5] = {
     {PART(9, 2, 1, 0, 0, 5, 0x70, 0)},
     {PART(5, 1, 0, 1), PART(11, 2, 0, 0x41, 0, 0x0b, 0, 1, 0)},
     {PART(5, 1, 1, 0, 0)},
-    {PART(5, 1, 1, 1, 0x80, 0x80, 4)}, /* 4 GiB */
+    {PART(5, 1, 1, 1, 0x80, 0x80, 4)},                   /* 4 GiB */
+    {PART(5, 1, 1, 0x81, 0x80, 0x80, 0x80, 0x80, 0, 1)}, /* bounds have up to 64 bits */
     {PART(5, 1, 0, 1), PART(12, 1), PART(11, 1, 0, 0x41, 0, 0x0b, 1, 9)},
     {PART(5, 1, 0, 1), PART(11, 1, 2, 0, 0x41, 0, 0x0b, 1, 9)},
     {PART(1, 1, 0x60, 0, 0), PART(3, 1, 0), PART(9, 1, 3, 0, 1, 0), PART(10, 1, 2, 0, 0x0b)},
