@@ -255,7 +255,7 @@ bool rig_open(struct rig *r, const char *dir, size_t workers, bool same_boot)
     r->workers = workers;
     if (!same_boot)
         boot++;
-    r->boot = boot;
+    r->boot = r->own_boot ? r->own_boot : boot;
     r->drained = false;
     r->until = NULL;
     r->trigger = (struct trigger){.ctx = r, .fill = fill, .due_since = due_since};

@@ -38,7 +38,7 @@ struct rig {
     char last_body[8192]; /* of the last call that a guest made with one */
     char last_target[1024];
     unsigned calls;
-    uint64_t boot;
+    uint64_t boot, own_boot; /* own: the test says which, and same_boot does not count */
     bool drained;
     size_t workers;
     const struct disk *disk; /* the arena's, set before rig_open; NULL: the real one */
