@@ -199,6 +199,12 @@ _Static_assert(ARENA_BYTES_MAX / 4096 < (1ull << 32), "places in the arena are 3
 #define BEHIND_RETRY_NS      (100ull * 1000 * 1000) /* what there was no room for: looked up */
 #define SAVE_RETRY_MIN_NS     (1000ull * 1000 * 1000)      /* a save that failed: 1 s ... */
 #define SAVE_RETRY_MAX_NS     (60ull * 1000 * 1000 * 1000)
+/* Mappings of an awake guest: memory, its guard, stack; two for each run mapped. */
+#define AWAKE_MAPS            7u
+#define AWAKE_PAGES           16u         /* of an awake guest besides its memory: stack, tables */
+#define BUDGET_MAPS_KEPT      4096u       /* of vm.max_map_count: the daemon's own */
+#define BUDGET_MEMORY_KEPT    (32u * MIB) /* of a memory limit: the daemon's own */
+#define BUDGET_GUEST_BYTES    3072u       /* and for each guest, asleep or not */
 #define HEAVY_PAGES_MIN       64u  /* a guest that writes less is never prepared for writing */
 #define POPULATE_INLINE_PAGES 512u /* less than a tick of work: cheaper than another thread */
 #define WORKER_LATE_NS        (3ull * 1000 * 1000) /* computing; then behind the others ... */

@@ -81,6 +81,8 @@ struct awake {
     char refusal[REFUSAL_MAX];
     bool memory_full; /* it has all the memory that it may have, and that was said */
 
+    struct guest *idle_older, *idle_newer; /* loop only: guest/budget.c */
+
     /* saving */
     bool alone;     /* nothing else of it is due soon: the loop need not be woken when it is done */
     bool stays;     /* awake, for a while at least */

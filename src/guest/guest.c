@@ -758,6 +758,9 @@ int guests_new(struct guests **out, const struct guests_opts *opts, struct err *
     if (!all)
         return err_set(err, ERR_NOMEM, 0, "no memory for the guests");
     all->opts = *opts;
+    budget_init(&all->budget);
+    all->budget.pages_max = opts->memory_max / PAGE_BYTES;
+    all->budget.maps_max = opts->maps_max;
     /* Ids of deliveries go on growing over restarts: guests remember them. */
     all->event_ids = (uint64_t)opts->clock.wall_ms(opts->clock.ctx) << 20;
     if (db_scan(opts->db, "guest", read_record, all, err) < 0 || start_threads(all, err) < 0) {
@@ -773,6 +776,8 @@ void guests_free(struct guests *all)
     if (!all)
         return;
     ticker_stop(all->ticker);
+    if (all->budget.pump_posted)
+        loop_turn(all->opts.loop, false);
     for (size_t i = 0; i < all->nworkers; i++)
         worker_stop(all->workers[i]);
     iopool_stop(all->io);

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "guest/awake.h"
+#include "guest/budget.h"
 #include "guest/mailbox.h"
 #include "guest/spec.h"
 
@@ -91,6 +92,7 @@ struct guest {
     struct image *image;
     struct err *rejected; /* why it can't be deployed; NULL: it is */
     struct mailbox *mailbox;
+    struct charge charge;
     struct timer timer; /* the next thing due: a key, the sleep, the end of a back-off */
     struct awake *awake;
     struct snapshot *snapshot;
@@ -123,6 +125,7 @@ struct guests_opts {
     const struct capability_source *capabilities;
     const struct trigger *watch; /* the trigger kind of spec->watches */
     size_t workers, io_threads;
+    uint64_t memory_max, maps_max; /* of all awake guests: bytes, mappings; 0: any number */
     uint64_t boot;              /* the machine's, never 0: what was written in it is as it was */
     void (*drained)(void *ctx); /* after guests_drain: all are gone */
     void *ctx;
@@ -247,6 +250,7 @@ struct guests {
     size_t nrecords, records_room;
     struct guests_stats stats;
     struct ticker *ticker;
+    struct budget budget;
     bool draining, drained;
     size_t gone;
     uint64_t event_ids;

@@ -122,6 +122,18 @@ static void arm(struct guest *g)
         timer_at(g, due);
 }
 
+/* A guest without an instance: wakes if a key is due and there is room for it. Where there is none
+ * it is kicked once there is. */
+static void wake_or_arm(struct guest *g)
+{
+    if (g->hold || g->all->draining || !key_due(g, now_of(g)))
+        arm(g);
+    else if (budget_admit(g))
+        post(g, GE_WAKE);
+    else
+        loop_timer_clear(g->all->opts.loop, &g->timer);
+}
+
 /* --- actions --- */
 
 static bool awake_make(struct guest *g)
@@ -145,6 +157,7 @@ static bool awake_make(struct guest *g)
 
 static void awake_drop(struct guest *g)
 {
+    budget_release(g);
     if (!g->awake)
         return;
     assert(!g->awake->inst);
@@ -195,7 +208,7 @@ static void plan_end(struct guest *g, uint64_t now)
     uint64_t due = mailbox_next_due(g->mailbox), rest = g->spec->sleep_after_ns + g->save_delay_ns;
 
     atomic_store(&a->abandon, false);
-    a->alone = !g->behind && (due == 0 || due > now + QUIET_NS);
+    a->alone = !g->behind && !g->all->budget.waiting && (due == 0 || due > now + QUIET_NS);
     a->stays = !guest_sleeps(g) || rest >= QUIET_NS;
     a->save_here =
         a->alone && g->spec->sleep_mode == SLEEP_AUTO && (rest == 0 || g->sleep_now) && is_light(g);
@@ -223,6 +236,7 @@ static void dispatch(struct guest *g)
         return;
     }
     loop_timer_clear(g->all->opts.loop, &g->timer);
+    budget_busy(g);
     plan_end(g, now);
     a->worker_at = guests_pick_worker(g);
     ticker_begin(g->all->ticker, a->worker_at == 0);
@@ -304,6 +318,12 @@ static void look_again(struct guest *g)
         trigger->due_since(trigger->ctx, g, t, g->progress[t].seen);
 }
 
+static void rest_awake(struct guest *g)
+{
+    arm(g);
+    budget_idle(g);
+}
+
 static void rest(struct guest *g)
 {
     uint64_t now = now_of(g);
@@ -315,7 +335,7 @@ static void rest(struct guest *g)
     else if (g->sleep_now || (g->spec->sleep_after_ns + g->save_delay_ns == 0 && may_sleep(g)))
         post(g, GE_SLEEP);
     else
-        arm(g);
+        rest_awake(g);
 }
 
 static void event_failed(struct guest *g)
@@ -455,10 +475,7 @@ static void corrupt(struct guest *g)
     guest_all_due(g);
     snapshot_forget(g); /* with a record that says so */
     awake_drop(g);
-    if (!g->all->draining && g->hold == 0 && key_due(g, now_of(g)))
-        post(g, GE_WAKE);
-    else
-        arm(g);
+    wake_or_arm(g);
 }
 
 static void save(struct guest *g)
@@ -466,6 +483,7 @@ static void save(struct guest *g)
     struct awake *a = g->awake;
 
     loop_timer_clear(g->all->opts.loop, &g->timer);
+    budget_busy(g);
     g->sleep_now = false;
     a->drop_only = g->spec->sleep_mode != SLEEP_AUTO;
     save_as(g);
@@ -518,10 +536,7 @@ static void switch_record(struct guest *g)
 static void slept(struct guest *g)
 {
     switch_record(g);
-    if (g->hold == 0 && !g->all->draining && key_due(g, now_of(g)))
-        post(g, GE_WAKE);
-    else
-        arm(g);
+    wake_or_arm(g);
 }
 
 static void handled_and_slept(struct guest *g)
@@ -549,10 +564,7 @@ static void kept(struct guest *g)
 static void retry(struct guest *g)
 {
     g->retry_ns = 0;
-    if (!g->all->draining && g->hold == 0 && key_due(g, now_of(g)))
-        post(g, GE_WAKE);
-    else
-        arm(g);
+    wake_or_arm(g);
 }
 
 /* --- draining --- */
@@ -707,8 +719,10 @@ void guest_kick(struct guest *g)
     /* While it is stepping, the action looks at the mailbox itself at its end. */
     if (g->stepping || g->state == G_RUNNING || g->state == G_GONE || g->state == G_STOPPING)
         return;
-    if (g->hold == 0 && !g->all->draining && key_due(g, now_of(g)))
+    if (g->hold || g->all->draining || !key_due(g, now_of(g)))
+        arm(g);
+    else if (budget_admit(g))
         guest_step(g, GE_WAKE);
     else
-        arm(g);
+        loop_timer_clear(g->all->opts.loop, &g->timer);
 }
