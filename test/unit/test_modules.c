@@ -203,6 +203,29 @@ static void test_memories_share_the_limit(void **state)
     rig_close(&r);
 }
 
+static bool trapped(struct rig *r, void *ctx)
+{
+    const struct guest *g = ctx;
+
+    (void)r;
+    return g->counts.traps > 0;
+}
+
+static void test_nobody_waits_for_another_thread(void **state)
+{
+    struct tmp_dir *dir = *state;
+    struct rig r = {0};
+    struct guest *g;
+
+    assert_true(rig_open(&r, dir->path, 1, true));
+    g = rig_add(&r, "waits", "waits", NULL, NULL);
+    assert_non_null(g);
+    rig_change(&r, g, "test/a", "{}");
+    assert_true(rig_run(&r, trapped, g, 20));
+    assert_non_null(strstr(g->last_error, "non-shared memory"));
+    rig_close(&r);
+}
+
 /* Through sleeps, wakes and a restart. */
 static void lives_on(const char *path, const char *module)
 {
@@ -294,6 +317,7 @@ int main(void)
         TEST(test_what_cannot_be_saved_is_refused_where_it_must_sleep),
         TEST(test_a_restart_loses_what_was_never_saved),
         TEST(test_memories_share_the_limit),
+        TEST(test_nobody_waits_for_another_thread),
         TEST(test_passive_segments_that_stay_are_no_state),
         TEST(test_a_start_section_runs_once),
         TEST(test_descriptions_say_which_mode_and_why),
