@@ -22,6 +22,9 @@ static const char help[] =
     "  --context NAME       the kubeconfig's context (default: its current one)\n"
     "  --no-kubernetes      do not connect; guests that watch something stay Pending\n"
     "  --workers N          threads that run guests (default: one for each core)\n"
+    "  --memory SIZE        what guests that are awake may have together; over it events wait and\n"
+    "                       idle guests sleep early (default: what the control group's limit\n"
+    "                       leaves, else any amount)\n"
     "  --sleep-after TIME   for guests whose manifest does not say: idle time before sleep\n"
     "  --never-sleep        keep every guest awake, whatever its manifest says\n"
     "  --log-level LEVEL    debug, info, warn or error (default info)\n"
@@ -43,6 +46,7 @@ enum {
     OPT_NO_KUBE,
     OPT_WORKERS,
     OPT_AFTER,
+    OPT_MEMORY,
     OPT_NEVER,
     OPT_LEVEL,
     OPT_FORMAT,
@@ -58,6 +62,7 @@ static const struct option options[] = {
     {"no-kubernetes", no_argument, NULL, OPT_NO_KUBE},
     {"workers", required_argument, NULL, OPT_WORKERS},
     {"sleep-after", required_argument, NULL, OPT_AFTER},
+    {"memory", required_argument, NULL, OPT_MEMORY},
     {"never-sleep", no_argument, NULL, OPT_NEVER},
     {"log-level", required_argument, NULL, OPT_LEVEL},
     {"log-format", required_argument, NULL, OPT_FORMAT},
@@ -118,6 +123,14 @@ static int set_after(struct daemon_opts *o, struct err *err)
     return 0;
 }
 
+static int set_memory(struct daemon_opts *o, struct err *err)
+{
+    if (!units_parse_bytes(optarg, &o->memory_bytes) || o->memory_bytes < MIB)
+        return err_set(err, ERR_USAGE, 0, "--memory %s: a size of at least 1Mi, such as 512Mi",
+                       optarg);
+    return 0;
+}
+
 static int set_text(struct daemon_opts *o, int opt)
 {
     switch (opt) {
@@ -164,6 +177,8 @@ static int parse(struct daemon_opts *o, int argc, char **argv, struct err *err)
             rc = set_workers(o, err);
         else if (opt == OPT_AFTER)
             rc = set_after(o, err);
+        else if (opt == OPT_MEMORY)
+            rc = set_memory(o, err);
         else if (set_text(o, opt) < 0)
             return cli_bad_option(argv, opt, options, err);
     }

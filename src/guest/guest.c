@@ -759,7 +759,6 @@ int guests_new(struct guests **out, const struct guests_opts *opts, struct err *
         return err_set(err, ERR_NOMEM, 0, "no memory for the guests");
     all->opts = *opts;
     budget_init(&all->budget);
-    all->budget.pages_max = opts->memory_max / PAGE_BYTES;
     all->budget.maps_max = opts->maps_max;
     /* Ids of deliveries go on growing over restarts: guests remember them. */
     all->event_ids = (uint64_t)opts->clock.wall_ms(opts->clock.ctx) << 20;
@@ -797,12 +796,19 @@ const struct guests_stats *guests_stats(struct guests *all)
     return &all->stats;
 }
 
+void guests_set_memory(struct guests *all, uint64_t bytes)
+{
+    all->budget.pages_max = bytes / PAGE_BYTES;
+}
+
 void guests_stats_reset(struct guests *all)
 {
     struct guests_stats now = {.guests = all->n};
 
     memcpy(now.by_state, all->stats.by_state, sizeof(now.by_state));
     all->stats = now;
+    all->budget.awake_max = all->budget.awake;
+    all->budget.waited = all->budget.early = 0;
 }
 
 static void report_if_drained(struct guests *all)

@@ -125,7 +125,7 @@ struct guests_opts {
     const struct capability_source *capabilities;
     const struct trigger *watch; /* the trigger kind of spec->watches */
     size_t workers, io_threads;
-    uint64_t memory_max, maps_max; /* of all awake guests: bytes, mappings; 0: any number */
+    uint64_t maps_max;          /* mappings of all awake guests; 0: any number */
     uint64_t boot;              /* the machine's, never 0: what was written in it is as it was */
     void (*drained)(void *ctx); /* after guests_drain: all are gone */
     void *ctx;
@@ -165,6 +165,8 @@ struct guest *guests_at(const struct guests *all, size_t i);
 const struct guests_stats *guests_stats(struct guests *all);
 /* No event is begun any more; all guests are saved; then opts.drained is called. */
 void guests_drain(struct guests *all);
+/* What all awake guests may have together; 0: any amount. For what wakes from now on. */
+void guests_set_memory(struct guests *all, uint64_t bytes);
 /* Forgets counts and histograms: a benchmark's next phase begins. */
 void guests_stats_reset(struct guests *all);
 

@@ -3,6 +3,7 @@
  */
 #include "serve/daemon.h"
 
+#include "base/cgroup.h"
 #include "base/clock.h"
 #include "base/db.h"
 #include "base/limits.h"
@@ -296,6 +297,19 @@ static int read_manifests(struct daemon *d, struct err *err)
     return 0;
 }
 
+/* What awake guests may have: as was said, or as the control group's limit has it. */
+static void set_budget(struct daemon *d)
+{
+    uint64_t limit = cgroup_memory_limit(), bytes = d->opts.memory_bytes;
+
+    if (!bytes && limit != UINT64_MAX) {
+        bytes = budget_memory_default(limit, guests_stats(d->guests)->guests);
+        log_info("memory limit %llu MiB: awake guests may have %llu MiB of it",
+                 (unsigned long long)(limit / MIB), (unsigned long long)(bytes / MIB));
+    }
+    guests_set_memory(d->guests, bytes);
+}
+
 /* --- what the admin API shows --- */
 
 static bool is_ready(void *ctx, struct buf *reasons)
@@ -504,6 +518,7 @@ static int make_guests(struct daemon *d, struct err *err)
                                 .capabilities = &d->capabilities,
                                 .workers = d->opts.workers,
                                 .io_threads = d->opts.io_threads,
+                                .maps_max = budget_maps_default(),
                                 .boot = state_dir_boot(),
                                 .drained = drained,
                                 .ctx = d};
@@ -552,6 +567,7 @@ static int start(struct daemon *d, struct err *err)
         cold_install(err) < 0 || connect_kube(d, err) < 0 || make_guests(d, err) < 0 ||
         open_admin(d, err) < 0 || read_manifests(d, err) < 0)
         return -1;
+    set_budget(d);
     watch_start(d->watch);
     d->trim.fire = trim;
     return loop_timer_set(d->loop, &d->trim, loop_now_ns(d->loop) + TRIM_EVERY_NS, err);

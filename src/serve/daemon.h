@@ -26,6 +26,7 @@ struct daemon_opts {
     enum log_level log_level;
     const char *log_format; /* auto, text, json */
     int64_t sleep_after_ns; /* for guests whose manifest does not say; -1: the built-in default */
+    uint64_t memory_bytes;  /* of all awake guests; 0: what the control group's limit leaves */
     bool never_sleep;       /* for comparison: as if each guest said sleep: {mode: never} */
 };
 

@@ -183,6 +183,18 @@ static json_t *disk_json(const struct report *r)
                      "commitsFailed", (json_int_t)db.failed, "commitError", db.last_error);
 }
 
+static json_t *room_json(const struct report *r)
+{
+    const struct budget *b = &r->guests->budget;
+
+    return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "awake", (json_int_t)b->awake,
+                     "awakeMax", (json_int_t)b->awake_max, "waiting", (json_int_t)b->nwaiting,
+                     "waited", (json_int_t)b->waited, "earlySleeps", (json_int_t)b->early,
+                     "memoryBytes", (json_int_t)(b->pages * PAGE_BYTES), "memoryBytesMax",
+                     (json_int_t)(b->pages_max * PAGE_BYTES), "mappings", (json_int_t)b->maps,
+                     "mappingsMax", (json_int_t)b->maps_max);
+}
+
 json_t *report_stats(const struct report *r)
 {
     const struct guests_stats *st = guests_stats(r->guests);
@@ -198,7 +210,8 @@ json_t *report_stats(const struct report *r)
             calls.requests = calls.connections = 0;
     }
     return json_pack(
-        "{s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, "
+        "{s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, "
+        "s:I, "
         "s:I, s:I, s:f}",
         "guests", (json_int_t)st->guests, "states", states_json(st), "wakes", (json_int_t)c->wakes,
         "freshStarts", (json_int_t)c->fresh_starts, "sleeps", (json_int_t)c->sleeps, "abandoned",
@@ -206,8 +219,8 @@ json_t *report_stats(const struct report *r)
         (json_int_t)c->failures, "traps", (json_int_t)c->traps, "wake", hist_json(&st->wake),
         "worker", hist_json(&st->worker), "sleep", hist_json(&st->sleep), "event",
         hist_json(&st->event), "hostShareAsleep", hist_json(&calls.asleep), "hostShareAwake",
-        hist_json(&calls.awake), "disk", disk_json(r), "pssBytes", pss_bytes(), "connections",
-        (json_int_t)kube.connections + calls.connections, "requests",
+        hist_json(&calls.awake), "disk", disk_json(r), "room", room_json(r), "pssBytes",
+        pss_bytes(), "connections", (json_int_t)kube.connections + calls.connections, "requests",
         (json_int_t)kube.requests + (json_int_t)calls.requests, "uptime_s",
         (double)(clock_now_ns() - r->started_ns) / (double)NS_PER_S);
 }
