@@ -2,7 +2,7 @@
 # CMake's: `make` is for people who have just arrived.
 BUILD := build/release
 
-.PHONY: all demo test bench check-asan check-tsan format format-check tidy fuzz-smoke clean help
+.PHONY: all demo test bench check-asan check-tsan format format-check tidy fuzz-smoke soak clean help
 
 all: ## build the release into build/release
 	@scripts/setup build
@@ -35,6 +35,9 @@ tidy: ## clang-tidy
 
 fuzz-smoke: ## each fuzzer for 20 s
 	@scripts/check fuzz
+
+soak: ## ledger guests under faults and kills for SOAK_SECONDS (an hour)
+	@scripts/soak
 
 clean: ## remove build/; what was built into the cache stays
 	@rm -rf build

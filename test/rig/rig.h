@@ -12,7 +12,9 @@
 
 #include <stdbool.h>
 
+#ifndef RIG_OBJECTS
 #define RIG_OBJECTS 256
+#endif
 
 /* One key that the trigger knows of; body is what the guest sees ("" is: gone). */
 struct rig_object {

@@ -27,7 +27,9 @@
 
 #include <jansson.h>
 
+#ifndef LEDGERS_MAX
 #define LEDGERS_MAX 32
+#endif
 #define SETTLE_S    60u
 
 struct book {
