@@ -121,6 +121,26 @@ static void test_wasi_answers(void **state)
     handles_well(*state, "wasi", env);
 }
 
+/* Each function, good and bad; and what it gives is the same after a sleep on disk. */
+static void test_wasi_by_a_table_and_over_a_sleep(void **state)
+{
+    static const char *const env[] = {"A=1", "B=two words", NULL};
+    struct fixture *f = *state;
+    struct guest *g = rig_add(&f->rig, "wasitable", "wasitable", env, NULL);
+
+    signals_put_back();
+    assert_non_null(g);
+    for (unsigned i = 1; i <= 3; i++) {
+        rig_change(&f->rig, g, "test/x", OBJECT);
+        assert_true(rig_settle(&f->rig, g, SECONDS_MAX));
+        if (g->counts.failures || g->counts.traps)
+            fail_msg("%s", g->last_error);
+        assert_int_equal(g->counts.events, i);
+        assert_int_equal(g->counts.wakes, i - 1);
+        assert_int_equal(g->counts.sleeps, i);
+    }
+}
+
 static void test_growth_past_the_limit_is_refused_and_harmless(void **state)
 {
     handles_well(*state, "grow", NULL);
@@ -201,6 +221,7 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(test_several_calls_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_wasi_answers, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_wasi_by_a_table_and_over_a_sleep, setup, teardown),
         cmocka_unit_test_setup_teardown(test_growth_past_the_limit_is_refused_and_harmless, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_flood_of_lines_is_no_failure, setup, teardown),
