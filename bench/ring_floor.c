@@ -10,6 +10,7 @@
 
 #include "base/buf.h"
 #include "base/log.h"
+#include "base/sched.h"
 #include "kube/call.h"
 #include "kube/client.h"
 #include "kube/kubeconfig.h"
@@ -174,6 +175,7 @@ static int run(const char *kubeconfig, struct err *err)
     if (loop_on_signal(floor_.loop, SIGTERM, stop, floor_.loop, err) < 0 ||
         reflector_new(&reflector, &opts, err) < 0 || reflector_start(reflector, err) < 0)
         return -1;
+    sched_prompt(); /* as the daemon's loop does */
     loop_run(floor_.loop);
     /* Calls under way go with the process. */
     return 0;

@@ -138,7 +138,7 @@ _Static_assert(KUBE_EVENT_MAX < BUF_DEFAULT_MAX, "an event fits in a buffer");
 #define DB_GROUP_BYTES_MAX DB_BATCH_BYTES_MAX /* in one transaction */
 #define DB_QUEUE_BYTES_MAX (64u * MIB)        /* of batches that wait for the commit thread */
 #define DB_MAP_BYTES_MAX   (8ull << 30)       /* of address space, sparse: the database's size */
-#define DB_GROUP_DELAY_MS  100u         /* gathering batches before a sync: what a kill can cost */
+#define DB_GROUP_DELAY_MS  100u /* gathering batches before a sync: what a kill can cost */
 #define DB_RETRY_MIN_NS    (50ull * 1000 * 1000) /* a group that could not be written ... */
 #define DB_RETRY_MAX_NS    (5ull * 1000 * 1000 * 1000)
 #define DB_GROUP_BYTES     (1u * MIB)   /* no more gathering from here on */
@@ -185,19 +185,19 @@ _Static_assert(ARENA_BYTES_MAX / 4096 < (1ull << 32), "places in the arena are 3
 #define GUEST_LOG_BURST      1000u
 
 /* --- guests and their threads --- */
-#define WORKERS_MAX    64u
-#define IO_THREADS_MAX 8u
-#define IO_THREAD_NICE 5
-#define GUESTS_MAX     1000000u
+#define WORKERS_MAX         64u
+#define IO_THREADS_MAX      8u
+#define IO_THREAD_NICE      5
+#define GUESTS_MAX          1000000u
 #define GUESTS_TIMERS_SPARE 64u /* of the main loop, beside one for each guest */
-#define RECORD_RETRY_NS (1000ull * 1000 * 1000) /* a record that could not be queued */
-#define ORPHAN_KEEP_MS  (7ll * 24 * 3600 * 1000) /* the record of a guest that is missing */
+#define RECORD_RETRY_NS     (1000ull * 1000 * 1000)  /* a record that could not be queued */
+#define ORPHAN_KEEP_MS      (7ll * 24 * 3600 * 1000) /* the record of a guest that is missing */
 #define RECORD_EXCEPTIONS_MAX                                                                      \
     256u /* keys kept one by one in a record; beyond, the number goes back */
 #define CRASH_BACKOFF_MIN_NS  (10ull * 1000 * 1000)        /* a guest that traps: 10 ms ... */
 #define CRASH_BACKOFF_MAX_NS  (60ull * 1000 * 1000 * 1000) /* ... doubling to a minute */
-#define BEHIND_RETRY_NS      (100ull * 1000 * 1000) /* what there was no room for: looked up */
-#define SAVE_RETRY_MIN_NS     (1000ull * 1000 * 1000)      /* a save that failed: 1 s ... */
+#define BEHIND_RETRY_NS       (100ull * 1000 * 1000)  /* what there was no room for: looked up */
+#define SAVE_RETRY_MIN_NS     (1000ull * 1000 * 1000) /* a save that failed: 1 s ... */
 #define SAVE_RETRY_MAX_NS     (60ull * 1000 * 1000 * 1000)
 /* Mappings of an awake guest: memory, its guard, stack; two for each run mapped. */
 #define AWAKE_MAPS            7u
@@ -211,7 +211,7 @@ _Static_assert(ARENA_BYTES_MAX / 4096 < (1ull << 32), "places in the arena are 3
 #define WORKER_LATE_SHARE     8u /* ... until it is but a part of the time, one in so many, ... */
 #define WORKER_DEBT_MAX_NS    (100ull * 1000 * 1000) /* ... or for at most so much of it */
 #define WORKER_LATE_TURNS     16u   /* of the others, until one of those has a turn */
-#define SAVE_HERE_PAGES       16u   /* a worker saves by itself what is no larger ... */
+#define SAVE_HERE_PAGES       32u   /* a worker saves by itself what is no larger ... */
 #define SAVE_HERE_MEMORY      1024u /* ... of guests up to this, in pages ... */
 #define SAVE_HERE_SLOW_NS                                                                          \
     (10ull * 1000 * 1000) /* ... unless one took so long, then not for ...                         \
@@ -220,8 +220,11 @@ _Static_assert(ARENA_BYTES_MAX / 4096 < (1ull << 32), "places in the arena are 3
 #define TICK_REST_NS          (2ull * 1000 * 1000) /* between ticks while none computes */
 #define TICK_LINGER           16u                  /* of those, after the last event */
 #define TICKER_STACK_BYTES    (64u * KIB)
-#define GUEST_QUICK_US        400u                  /* a guest that took less may run on the loop */
-#define WORKER_ON_LOOP_MAX    256u                  /* guests that wait for answers there */
+#define GUEST_QUICK_US        400u /* a guest that took less may run on the loop */
+#define WORKER_SPARES_MAX     4u   /* blank instances that a worker keeps ... */
+#define SPARE_NS              (1000ull * 1000 * 1000) /* ... as long as it uses them once in this */
+#define INSTANCE_USES_MAX     10000u /* guests, one after the other, in an instance */
+#define WORKER_ON_LOOP_MAX    256u   /* guests that wait for answers there */
 #define QUIET_NS              (10ull * 1000 * 1000) /* what is due later can wait for a tick */
 #define TICK_NS               (1000ull * 1000)      /* a guest that computes yields */
 #define CHANNEL_READ_BYTES    (32u * KIB)           /* one read; shared by all connections */

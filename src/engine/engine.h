@@ -135,6 +135,16 @@ uint64_t instance_memory_bytes(const struct instance *i);
 int instance_save(struct snapshot **out, struct slot *dropped, size_t *ndropped, struct instance *i,
                   struct arena *arena, const struct snapshot *base, const struct snapshot_id *id,
                   uint32_t pages_most, atomic_bool *abandon, struct err *err) ERR_CHECK;
+/* After a save: takes all of the guest's out of the instance, so that another guest of the same
+ * image can be woken in it: its memory is again as the module describes it, its globals are those
+ * of the next snapshot, and what else of its state could have changed would have kept it from being
+ * saved. Cheaper than a new one by the address space that is neither mapped nor unmapped, and by
+ * the other processors that need not be told. False: it cannot be used again; free it. */
+bool instance_blank(struct instance *i);
+/* A blank instance becomes the guest whose snapshot will be restored into it next. False: it does
+ * not fit (another image, or more memory than that guest has); it is blank still. */
+bool instance_reuse(struct instance *i, const struct image *image, const struct instance_opts *opts,
+                    const struct snapshot *s);
 /* NULL is fine. Unmaps: milliseconds for a large guest. */
 void instance_free(struct instance *i);
 

@@ -84,6 +84,19 @@ static int instantiate(struct instance *i, struct err *err)
     return 0;
 }
 
+static void take_opts(struct instance *i, const struct instance_opts *opts)
+{
+    const struct image *image = i->image;
+
+    i->user = opts->user;
+    i->cpu_ns_max = opts->cpu_ns_max;
+    i->wasi = (struct wasi_guest){
+        .args = opts->args, .nargs = opts->nargs, .env = opts->env, .nenv = opts->nenv};
+    abi_bind_output(i);
+    wasmtime_store_limiter(i->store, (int64_t)(opts->memory_bytes_max / image->memories),
+                           GUEST_TABLE_ELEMENTS_MAX, 1, GUEST_TABLES_MAX, image->memories);
+}
+
 int instance_new(struct instance **out, struct engine *e, struct image *image,
                  const struct instance_opts *opts, struct err *err)
 {
@@ -93,15 +106,9 @@ int instance_new(struct instance **out, struct engine *e, struct image *image,
         return err_set(err, ERR_NOMEM, 0, "no memory for an instance");
     i->engine = e;
     i->image = image_ref(image);
-    i->user = opts->user;
-    i->cpu_ns_max = opts->cpu_ns_max;
-    i->wasi = (struct wasi_guest){
-        .args = opts->args, .nargs = opts->nargs, .env = opts->env, .nenv = opts->nenv};
-    abi_bind_output(i);
     i->store = wasmtime_store_new(e->engine, i, NULL);
     i->context = wasmtime_store_context(i->store);
-    wasmtime_store_limiter(i->store, (int64_t)(opts->memory_bytes_max / image->memories),
-                           GUEST_TABLE_ELEMENTS_MAX, 1, GUEST_TABLES_MAX, image->memories);
+    take_opts(i, opts);
     wasmtime_context_set_epoch_deadline(i->context, 1);
     wasmtime_store_epoch_deadline_callback(i->store, at_tick, i, NULL);
     if (instantiate(i, err) < 0 || look_up(i, err) < 0) {
@@ -128,6 +135,36 @@ void instance_free(struct instance *i)
     image_unref(i->image);
     free(i->globals);
     free(i);
+}
+
+bool instance_blank(struct instance *i)
+{
+    assert(!i->future);
+    if (i->mapped || i->cold.closed || i->guard.poisoned || i->image->unsavable ||
+        i->image->memories != 1 || ++i->uses >= INSTANCE_USES_MAX)
+        return false;
+    /* Private pages go, and what shows instead is the module's own data, or zeros. */
+    if (madvise(wasmtime_memory_data(i->context, &i->memory), instance_memory_bytes(i),
+                MADV_DONTNEED) < 0)
+        return false;
+    wasi_guest_free(&i->wasi);
+    i->wasi = (struct wasi_guest){0};
+    i->user = NULL;
+    i->cpu_ns = 0;
+    i->fn = INSTANCE_START;
+    return true;
+}
+
+bool instance_reuse(struct instance *i, const struct image *image, const struct instance_opts *opts,
+                    const struct snapshot *s)
+{
+    uint64_t bytes = instance_memory_bytes(i);
+
+    if (i->image != image || bytes > (uint64_t)s->memory_pages * PAGE_BYTES ||
+        bytes > opts->memory_bytes_max)
+        return false;
+    take_opts(i, opts);
+    return true;
 }
 
 uint64_t instance_memory_bytes(const struct instance *i)
@@ -411,6 +448,7 @@ static int runs_restore(struct instance *i, const struct snapshot *s, int fd, un
         ssize_t took = 1;
 
         if (!read_not_mapped(&runs[n], how)) {
+            i->mapped = true;
             if (run_map(memory, &runs[n], fd, how, err) < 0)
                 return -1;
         } else {

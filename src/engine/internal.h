@@ -65,6 +65,8 @@ struct instance {
     struct wasi_guest wasi;
     struct sigbus_guard guard;
     struct cold cold;
+    bool mapped;   /* some of its memory is a mapping of the arena */
+    unsigned uses; /* guests that it was before */
     void *user;
 };
 

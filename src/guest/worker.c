@@ -27,9 +27,13 @@ struct worker {
     pthread_t thread;
     struct loop *loop;
     struct capabilities capabilities;
-    struct queue ready, late; /* runnable */
-    unsigned turns;           /* of the first queue since one of the late one */
-    uint64_t save_here_ns;    /* not before: writing was slow */
+    struct queue ready, late;                   /* runnable */
+    unsigned turns;                             /* of the first queue since one of the late one */
+    uint64_t save_here_ns;                      /* not before: writing was slow */
+    struct instance *spares[WORKER_SPARES_MAX]; /* blank, of guests that were saved here */
+    unsigned next_spare;
+    bool spare_used;
+    struct timer spares_end;
     struct msg stop;
     bool stopping;
     size_t coming;      /* of one on the loop: sent in this turn */
@@ -172,6 +176,70 @@ static bool has_runnable(const struct worker *w)
     return w->ready.first || w->late.first;
 }
 
+/* --- spare instances --- */
+
+static void spares_free(struct worker *w)
+{
+    for (unsigned k = 0; k < WORKER_SPARES_MAX; k++) {
+        instance_free(w->spares[k]);
+        w->spares[k] = NULL;
+    }
+}
+
+static void spares_keep(struct worker *w);
+
+/* Those of a worker that has had nothing to do with them go. */
+static void spares_due(struct timer *t)
+{
+    struct worker *w = container_of(t, struct worker, spares_end);
+
+    if (w->spare_used)
+        spares_keep(w);
+    else
+        spares_free(w);
+}
+
+static void spares_keep(struct worker *w)
+{
+    w->spare_used = false;
+    w->spares_end.fire = spares_due;
+    if (loop_timer_set(w->loop, &w->spares_end, clock_now_ns() + SPARE_NS, NULL) < 0)
+        spares_free(w);
+}
+
+/* In place of freeing it: the next guest of this image may have it. */
+static void spare_put(struct instance *i)
+{
+    struct worker *w = self;
+
+    if (!instance_blank(i)) {
+        instance_free(i);
+        return;
+    }
+    w->spare_used = true;
+    instance_free(w->spares[w->next_spare]);
+    w->spares[w->next_spare] = i;
+    w->next_spare = (w->next_spare + 1) % WORKER_SPARES_MAX;
+    if (!w->spares_end.at)
+        spares_keep(w);
+}
+
+static struct instance *spare_take(const struct awake *a, const struct instance_opts *opts)
+{
+    struct worker *w = self;
+
+    for (unsigned k = 0; a->from && k < WORKER_SPARES_MAX; k++) {
+        struct instance *i = w->spares[k];
+
+        if (!i || !instance_reuse(i, guest_image(a->guest), opts, a->from))
+            continue;
+        w->spares[k] = NULL;
+        w->next_spare = k; /* where it comes back to */
+        return i;
+    }
+    return NULL;
+}
+
 /* Saves the guest and drops its instance. Where that fails it is as it was, and an I/O thread will
  * try it again and say why. */
 static bool save_here(struct awake *a)
@@ -186,7 +254,8 @@ static bool save_here(struct awake *a)
     if (instance_save(&a->saved, a->dropped, &a->ndropped, a->inst, self->env.arena, a->from,
                       &a->save_as, SAVE_HERE_PAGES, &a->abandon, &a->err) < 0)
         return false;
-    drop_instance(a);
+    spare_put(a->inst);
+    a->inst = NULL;
     a->slept_ns = clock_now_ns();
     if (a->slept_ns - now > SAVE_HERE_SLOW_NS)
         self->save_here_ns = a->slept_ns + SAVE_HERE_PAUSE_NS;
@@ -234,7 +303,9 @@ static int make_instance(struct awake *a)
     struct instance_opts opts;
 
     guest_instance_opts(a, &opts);
-    if (instance_new(&a->inst, self->env.engine, guest_image(a->guest), &opts, &a->err) < 0) {
+    a->inst = spare_take(a, &opts);
+    if (!a->inst &&
+        instance_new(&a->inst, self->env.engine, guest_image(a->guest), &opts, &a->err) < 0) {
         failed(a, OUT_NO_ROOM);
         return -1;
     }
@@ -444,6 +515,9 @@ static void worker_free(struct worker *w)
 {
     if (w->env.capabilities)
         w->env.capabilities->close(w->env.capabilities->ctx, w->env.index);
+    if (w->loop)
+        loop_timer_clear(w->loop, &w->spares_end);
+    spares_free(w);
     if (w->env.on_loop)
         self = NULL;
     else

@@ -239,6 +239,8 @@ static int open_all(struct rig *r, struct err *err)
 static void close_all(struct rig *r)
 {
     guests_free(r->guests);
+    while (r->nimages)
+        image_unref(r->images[--r->nimages].image);
     engine_free(r->engine);
     db_close(r->db);
     arena_close(r->arena);
@@ -257,6 +259,7 @@ bool rig_open(struct rig *r, const char *dir, size_t workers, bool same_boot)
         boot++;
     r->boot = r->own_boot ? r->own_boot : boot;
     r->drained = false;
+    r->nimages = 0;
     r->until = NULL;
     r->trigger = (struct trigger){.ctx = r, .fill = fill, .due_since = due_since};
     r->kube = (struct capability){.scheme = "kube",
@@ -322,6 +325,27 @@ static struct guest_spec *make_spec(const char *module, const char *name, const 
     return s;
 }
 
+/* As in the daemon, the guests of a module have one image. */
+static int image_shared(struct image **out, struct rig *r, const char *path, struct err *err)
+{
+    size_t i = 0;
+
+    while (i < r->nimages && strcmp(r->images[i].path, path) != 0)
+        i++;
+    if (i < r->nimages) {
+        *out = image_ref(r->images[i].image);
+        return 0;
+    }
+    if (image_load(out, r->engine, path, err) < 0)
+        return -1;
+    if (i < RIG_IMAGES) {
+        snprintf(r->images[i].path, sizeof(r->images[i].path), "%s", path);
+        r->images[i].image = image_ref(*out);
+        r->nimages++;
+    }
+    return 0;
+}
+
 struct guest *rig_add(struct rig *r, const char *module, const char *name, const char *const *env,
                       void (*tweak)(struct guest_spec *spec))
 {
@@ -340,7 +364,7 @@ struct guest *rig_add(struct rig *r, const char *module, const char *name, const
             fprintf(stderr, "rig: %s: %s\n", module, err.msg);
         return NULL;
     }
-    if (image_load(&image, r->engine, path, &err) < 0) {
+    if (image_shared(&image, r, path, &err) < 0) {
         guest_reject(g, &err);
         return r->may_fail ? g : NULL;
     }

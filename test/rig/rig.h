@@ -24,8 +24,15 @@ struct rig_object {
     uint64_t seq;
 };
 
+#define RIG_IMAGES 16
+
 struct rig {
     char dir[256];
+    struct {
+        char path[512];
+        struct image *image;
+    } images[RIG_IMAGES];
+    size_t nimages;
     struct loop *loop;
     struct db *db;
     struct arena *arena;
