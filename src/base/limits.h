@@ -213,6 +213,7 @@ _Static_assert(ARENA_BYTES_MAX / 4096 < (1ull << 32), "places in the arena are 3
 #define WORKER_LATE_TURNS     16u   /* of the others, until one of those has a turn */
 #define SAVE_HERE_PAGES       32u   /* a worker saves by itself what is no larger ... */
 #define SAVE_HERE_MEMORY      1024u /* ... of guests up to this, in pages ... */
+#define INSTANCE_PIECE_BYTES  MIB              /* of memory that is given back at once */
 #define SAVE_HERE_SLOW_NS                                                                          \
     (10ull * 1000 * 1000) /* ... unless one took so long, then not for ...                         \
                            */

@@ -63,6 +63,7 @@ static int look_up(struct instance *i, struct err *err)
     if (!wasmtime_instance_export_get(i->context, &i->instance, "memory", 6, &item))
         return err_set(err, ERR_INVALID, 0, "no memory is exported");
     i->memory = item.of.memory;
+    i->has_memory = true;
     return 0;
 }
 
@@ -124,11 +125,25 @@ void instance_set_user(struct instance *i, void *user)
     i->user = user;
 }
 
+/* Unmapping much at once keeps everybody else from mapping anything meanwhile, and that is what a
+ * wake does: so the pages go piece by piece, and what is unmapped then is empty. */
+static void pages_release(struct instance *i)
+{
+    uint64_t size = i->has_memory ? instance_memory_bytes(i) : 0;
+    uint8_t *data =
+        size > INSTANCE_PIECE_BYTES ? wasmtime_memory_data(i->context, &i->memory) : NULL;
+
+    for (uint64_t at = 0; data && at < size; at += INSTANCE_PIECE_BYTES)
+        madvise(data + at, size - at < INSTANCE_PIECE_BYTES ? size - at : INSTANCE_PIECE_BYTES,
+                MADV_DONTNEED);
+}
+
 void instance_free(struct instance *i)
 {
     if (!i)
         return;
     instance_cancel(i);
+    pages_release(i);
     if (i->store)
         wasmtime_store_delete(i->store);
     wasi_guest_free(&i->wasi);

@@ -58,6 +58,7 @@ struct instance {
     wasmtime_error_t *error;
     struct pending pending;
     bool waiting;
+    bool has_memory; /* it was looked up */
     bool sleeping; /* in WASI's poll_oneoff, until the layer above says that the time passed */
 
     uint64_t cpu_ns_max, cpu_ns, poll_began_ns;

@@ -148,6 +148,21 @@ void iopool_populate(struct iopool *io, struct awake *a)
     put(io, &a->msg);
 }
 
+static void drop(struct msg *m)
+{
+    struct awake *a = container_of(m, struct awake, msg);
+
+    drop_instance(a);
+    back_to_loop(a, a->outcome);
+}
+
+void iopool_drop(struct iopool *io, struct awake *a, enum outcome outcome)
+{
+    a->outcome = outcome;
+    a->msg.run = drop;
+    put(io, &a->msg);
+}
+
 static void *io_main(void *arg)
 {
     struct iopool *io = arg;

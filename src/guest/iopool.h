@@ -28,6 +28,9 @@ void iopool_save(struct iopool *io, struct awake *a);
 /* Any thread: bring its snapshot in (and check its pages where a->verify), then give it to its
  * worker again; where that fails, back to the loop with OUT_CORRUPT or OUT_NO_ROOM. */
 void iopool_fetch(struct iopool *io, struct awake *a);
+/* Worker: an event that ended its guest: drop the instance, then to the loop with that outcome. For
+ * those whose memory takes long to unmap. */
+void iopool_drop(struct iopool *io, struct awake *a, enum outcome outcome);
 /* Any thread: give space that sleeps have freed back to the file system, where there is enough of
  * it. */
 void iopool_trim(struct iopool *io);

@@ -147,6 +147,11 @@ static void give_back(struct awake *a, enum outcome outcome)
 static void failed(struct awake *a, enum outcome outcome)
 {
     event_ends(a);
+    if (a->inst && instance_memory_bytes(a->inst) > SAVE_HERE_MEMORY * PAGE_BYTES) {
+        atomic_fetch_sub(&self->load, 1);
+        iopool_drop(self->env.io, a, outcome);
+        return;
+    }
     drop_instance(a);
     give_back(a, outcome);
 }
