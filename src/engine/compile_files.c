@@ -6,8 +6,10 @@
  * content. What was wrong is said by whoever found it; the other's exit status is passed on.
  */
 #include "base/auto.h"
+#include "base/hash.h"
 #include "base/limits.h"
 #include "engine/compile_parts.h"
+#include "engine/imageseal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -113,12 +115,22 @@ static int write_all(int fd, const char *data, size_t len, struct err *err)
     return 0;
 }
 
-/* Whatever the other process sends, and not a byte more than an image may have. */
+static int seal(int to, uint64_t bytes, uint64_t hash, struct err *err)
+{
+    uint8_t text[IMAGE_SEAL_BYTES];
+
+    image_seal_put(text, bytes, hash);
+    return write_all(to, (const char *)text, sizeof(text), err);
+}
+
+/* Whatever the other process sends, and not a byte more than an image may have; then its seal. */
 static int receive(int from, int to, struct err *err)
 {
     char piece[PIECE_BYTES];
     uint64_t total = 0;
+    struct hash sum;
 
+    hash_begin(&sum);
     for (;;) {
         ssize_t n = read(from, piece, sizeof(piece));
 
@@ -127,13 +139,14 @@ static int receive(int from, int to, struct err *err)
         if (n < 0)
             return err_set(err, ERR_IO, errno, "read");
         if (n == 0)
-            return 0;
+            return seal(to, total, hash_end(&sum), err);
         total += (uint64_t)n;
         if (total > IMAGE_BYTES_MAX)
             return err_set(err, ERR_LIMIT, 0, "image of more than %u bytes (IMAGE_BYTES_MAX)",
                            IMAGE_BYTES_MAX);
         if (write_all(to, piece, (size_t)n, err) < 0)
             return -1;
+        hash_add(&sum, piece, (size_t)n);
     }
 }
 

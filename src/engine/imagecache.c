@@ -3,6 +3,7 @@
 #include "base/auto.h"
 #include "base/limits.h"
 #include "engine/config.h"
+#include "engine/imageseal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -111,6 +112,7 @@ int image_path(char *out, size_t cap, const char *cache_dir,
 
 int image_check(const char *path, struct err *err)
 {
+    AUTO_CLOSE int fd = -1;
     struct stat st;
 
     if (lstat(path, &st) < 0)
@@ -118,5 +120,8 @@ int image_check(const char *path, struct err *err)
     if (!S_ISREG(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 077) != 0)
         return err_set(err, ERR_DENIED, 0,
                        "image %s is not a file of this user with mode 0600: remove it", path);
-    return 0;
+    fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0)
+        return err_set(err, file_error(errno), errno, "image %s", path);
+    return image_seal_check(fd, err) < 0 ? err_wrap(err, "image %s", path) : 0;
 }

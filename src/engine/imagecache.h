@@ -26,8 +26,9 @@ int image_digest(const char *module_path, uint8_t out[IMAGE_DIGEST_BYTES], uint6
 int image_path(char *out, size_t cap, const char *cache_dir,
                const uint8_t digest[IMAGE_DIGEST_BYTES], struct err *err) ERR_CHECK;
 
-/* May this image be loaded? ERR_NOT_FOUND: it is to be compiled. ERR_DENIED: something else is
- * there, or it belongs to or can be written by somebody else (remove it). */
+/* May this image be loaded? Reads all of it. ERR_NOT_FOUND: it is to be compiled. ERR_CORRUPT: it
+ * is damaged, and to be compiled again. ERR_DENIED: something else is there, or it belongs to or
+ * can be written by somebody else (remove it). ERR_IO. */
 int image_check(const char *path, struct err *err) ERR_CHECK;
 
 /* --- compiling --- */

@@ -189,7 +189,9 @@ static void module_prepare(struct module *m)
         module_load(m);
         return;
     }
-    if (m->failed.code == ERR_NOT_FOUND) {
+    if (m->failed.code == ERR_NOT_FOUND || m->failed.code == ERR_CORRUPT) {
+        if (m->failed.code == ERR_CORRUPT)
+            log_warn("%s: compiled again", m->failed.msg);
         m->failed.code = ERR_NONE;
         log_info("module %s: compiling", m->path);
         if (compile_queue_add(&m->compile, m->daemon->queue, &opts, module_compiled, m,

@@ -10,6 +10,7 @@
 #include "support/tmp_dir.h"
 #include "support/wasm_build.h"
 
+#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -18,6 +19,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <unistd.h>
 #include <wasm.h>
 #include <wasmtime.h>
 
@@ -646,10 +648,48 @@ static void test_only_our_own_images_are_used(void **state)
     assert_int_equal(image_check(path, &err), -1);
     assert_int_equal(err.code, ERR_DENIED);
     assert_int_equal(chmod(path, 0600), 0);
-    assert_int_equal(image_check(path, &err), 0);
+    assert_int_equal(image_check(path, &err), -1);
+    assert_int_equal(err.code, ERR_CORRUPT); /* not sealed */
     assert_int_equal(symlink(path, tmp_file(&f->dir, "link")), 0);
     assert_int_equal(image_check(tmp_file(&f->dir, "link"), &err), -1);
     assert_int_equal(err.code, ERR_DENIED);
+}
+
+/* A bit here and there, and every length near either end: never loaded, and made anew. */
+static void test_a_damaged_image_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    char path[600];
+    struct err err = {0};
+    struct stat st;
+    uint8_t byte;
+    int fd;
+
+    snprintf(path, sizeof(path), "%s", tmp_file(&f->dir, "image"));
+    assert_int_equal(compile_file(f, GUEST("globals"), path), ERR_NONE);
+    assert_int_equal(image_check(path, &err), 0);
+    fd = open(path, O_RDWR | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_int_equal(fstat(fd, &st), 0);
+    for (off_t at = 0; at<st.st_size; at += st.st_size - at> 64 && at > 64 ? 997 : 1) {
+        at = at < st.st_size ? at : st.st_size - 1;
+        assert_int_equal(pread(fd, &byte, 1, at), 1);
+        byte ^= 4;
+        assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+        assert_int_equal(image_check(path, &err), -1);
+        assert_int_equal(err.code, ERR_CORRUPT);
+        byte ^= 4;
+        assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+    }
+    assert_int_equal(image_check(path, &err), 0);
+    for (off_t len = st.st_size - 1; len > 0; len = len > st.st_size - 40 ? len - 1 : len / 2) {
+        assert_int_equal(ftruncate(fd, len), 0);
+        assert_int_equal(image_check(path, &err), -1);
+        assert_int_equal(err.code, ERR_CORRUPT);
+    }
+    close(fd);
+    assert_int_equal(compile_file(f, GUEST("globals"), path), ERR_NONE);
+    assert_int_equal(image_check(path, &err), 0);
 }
 
 /* --- the command line --- */
@@ -715,6 +755,7 @@ int main(void)
         TEST(test_digest_is_sha256),
         TEST(test_path_names_module_and_configuration),
         TEST(test_only_our_own_images_are_used),
+        TEST(test_a_damaged_image_is_refused),
         TEST(test_command_line),
     };
 
