@@ -14,6 +14,9 @@
  *   density.N.wake_p50_us                    put into the mailbox until the handler has returned
  *   density.N.start_s                        the first start: until all have run once and sleep
  *   density.N.restart_s                      from exec until /readyz answers 200, all asleep
+ *   density.awake_max                        the most guests that were awake at once, of
+ * AWAKE_TRIED that would all like to stay so: as many as the kernel's mappings allow. Each handles
+ * its event, none fails
  */
 #include "base/clock.h"
 #include "listserver.h"
@@ -30,6 +33,7 @@
 #include <unistd.h>
 
 #define WAKES        1000u
+#define AWAKE_TRIED  20000u
 #define WAKE_GAP_MS  2u
 #define SETTLE_MS    3000u
 #define START_S_MAX  3600u
@@ -47,6 +51,7 @@ struct bench {
     char roost[1024], module[1024], guests[600], state[600], kubeconfig[600], log[600];
     uint32_t n;
     unsigned states;
+    bool stay_awake;
     struct usage base;
 };
 
@@ -82,8 +87,9 @@ static int write_manifests(const struct bench *b, struct err *err)
 
 static int start(struct bench *b, struct child *c, struct err *err)
 {
-    const char *argv[] = {b->roost, "serve",        "--guests",    b->guests,     "--state",
-                          b->state, "--kubeconfig", b->kubeconfig, "--log-level", "warn",
+    const char *argv[] = {b->roost,      "serve",  "--guests",      b->guests,
+                          "--state",     b->state, "--kubeconfig",  b->kubeconfig,
+                          "--log-level", "warn",   "--sleep-after", b->stay_awake ? "1h" : "0",
                           NULL};
 
     snprintf(c->socket, sizeof(c->socket), "%s/admin.sock", b->state);
@@ -265,24 +271,74 @@ static int second_life(struct bench *b, struct err *err)
     return stop(&c, rc, err);
 }
 
+/* The server, and what the daemon will find. */
+static int open_sizes(struct bench *b, struct err *err)
+{
+    if (listserver_start(&b->server, b->n, err) < 0 ||
+        listserver_kubeconfig(b->server, b->kubeconfig, err) < 0)
+        return -1;
+    new_state(b);
+    snprintf(b->guests, sizeof(b->guests), "%s/guests-%u", b->dir, b->n);
+    mkdir(b->guests, 0700);
+    return write_manifests(b, err);
+}
+
 static int measure(struct bench *b, uint32_t n, struct err *err)
 {
-    int rc;
+    int rc = -1;
 
     b->n = n;
     fprintf(stderr, "density: %u guests\n", n);
-    if (listserver_start(&b->server, n, err) < 0)
+    if (open_sizes(b, err) == 0 && measure_base(b, err) == 0) {
+        snprintf(b->guests, sizeof(b->guests), "%s/guests-%u", b->dir, n);
+        new_state(b);
+        if (first_life(b, err) == 0)
+            rc = second_life(b, err);
+    }
+    listserver_stop(b->server);
+    b->server = NULL;
+    return rc;
+}
+
+static int awake_life(struct bench *b, const struct child *c, struct err *err)
+{
+    uint64_t began = clock_now_ns();
+    double events = 0, bad = 0, most = 0;
+
+    while (events < b->n && seconds_since(began) < WAKING_S_MAX && !b->turn.interrupted) {
+        json_t *stats = child_stats(c, false);
+
+        events = number(stats, "events");
+        bad = number(stats, "failures") + number(stats, "traps");
+        most = number(json_object_get(stats, "room"), "awakeMax");
+        json_decref(stats);
+        ring_rest(&b->turn, 200);
+    }
+    if (events != b->n || bad > 0)
+        return err_set(err, ERR_LIMIT, 0, "all awake: %.0f events of %u, %.0f failed", events, b->n,
+                       bad);
+    result_put(b->result, most, "density.awake_max");
+    return 0;
+}
+
+static int measure_awake(struct bench *b, struct err *err)
+{
+    struct child c = {0};
+    int rc;
+
+    b->n = AWAKE_TRIED;
+    fprintf(stderr, "density: %u guests that stay awake\n", b->n);
+    if (open_sizes(b, err) < 0)
         return -1;
-    rc = listserver_kubeconfig(b->server, b->kubeconfig, err);
+    b->stay_awake = true;
+    rc = start(b, &c, err);
     if (rc == 0)
-        rc = measure_base(b, err);
-    new_state(b);
-    snprintf(b->guests, sizeof(b->guests), "%s/guests-%u", b->dir, n);
-    mkdir(b->guests, 0700);
-    if (rc == 0 && write_manifests(b, err) == 0 && first_life(b, err) == 0)
-        rc = second_life(b, err);
-    else
-        rc = -1;
+        rc = child_ready(&b->turn, &c, START_S_MAX, err);
+    if (rc == 0)
+        rc = awake_life(b, &c, err);
+    b->stay_awake = false;
+    if (c.pid)
+        rc = stop(&c, rc, err);
     listserver_stop(b->server);
     b->server = NULL;
     return rc;
@@ -350,6 +406,8 @@ int main(int argc, char **argv)
         rc = measure(&b, only, &err);
     for (size_t i = 0; i < nsizes && rc == 0 && !only; i++)
         rc = measure(&b, sizes[i], &err);
+    if (rc == 0 && (!only || only == AWAKE_TRIED))
+        rc = measure_awake(&b, &err);
     if (rc < 0)
         fprintf(stderr, "density: %s\n", err.msg);
     if (b.turn.loop)

@@ -205,6 +205,9 @@ _Static_assert(ARENA_BYTES_MAX / 4096 < (1ull << 32), "places in the arena are 3
 #define BUDGET_MAPS_KEPT      4096u       /* of vm.max_map_count: the daemon's own */
 #define BUDGET_MEMORY_KEPT    (32u * MIB) /* of a memory limit: the daemon's own */
 #define BUDGET_GUEST_BYTES    3072u       /* and for each guest, asleep or not */
+#define BUDGET_COMING_MAX     256u        /* events on their way to workers; the same */
+#define BUDGET_AGAIN_NS       (5ull * 1000 * 1000) /* who waits is looked at */
+#define BUDGET_SAVING_MAX     128u        /* guests being saved; from here on nobody wakes */
 #define HEAVY_PAGES_MIN       64u  /* a guest that writes less is never prepared for writing */
 #define POPULATE_INLINE_PAGES 512u /* less than a tick of work: cheaper than another thread */
 #define WORKER_LATE_NS        (3ull * 1000 * 1000) /* computing; then behind the others ... */

@@ -59,6 +59,17 @@ void snapshot_free(struct snapshot *s)
     free(s);
 }
 
+struct snapshot *snapshot_moved(struct snapshot *s)
+{
+    struct snapshot *to = snapshot_new(s->nslots, s->nruns, s->nglobals);
+
+    if (!to)
+        return s;
+    memcpy(to, s, (size_t)((uint8_t *)(snapshot_globals(s) + s->nglobals) - (uint8_t *)s));
+    free(s);
+    return to;
+}
+
 uint32_t snapshot_written(const struct snapshot *s)
 {
     const struct slot *newest = snapshot_slots(s) + s->nslots - 1;

@@ -70,6 +70,7 @@ struct awake {
     enum phase phase;
     struct awake *next_runnable;
     bool runnable, parked;
+    bool unbegun;    /* posted, not begun */
     const char *cut; /* why the event must end now */
     struct timer deadline, wait;
     bool wait_set, wait_over;

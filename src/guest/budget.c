@@ -2,6 +2,7 @@
 
 #include "base/limits.h"
 #include "guest/guest.h"
+#include "guest/worker.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -24,10 +25,24 @@ static struct charge need_of(const struct guest *g)
     return (struct charge){.pages = (uint32_t)pages + AWAKE_PAGES, .maps = (uint16_t)maps};
 }
 
-static bool fits(const struct budget *b, const struct charge *need)
+/* Enough has begun that is not done: by the disk, by the workers. */
+static bool is_behind(const struct guests *all)
 {
+    size_t coming = 0;
+
+    for (size_t i = 0; i < all->nworkers; i++)
+        coming += worker_unbegun(all->workers[i]);
+    return coming >= BUDGET_COMING_MAX || all->stats.by_state[G_SAVING] >= BUDGET_SAVING_MAX;
+}
+
+static bool fits(const struct guests *all, const struct charge *need)
+{
+    const struct budget *b = &all->budget;
+
     if (b->pages == 0)
         return true;
+    if (is_behind(all))
+        return false;
     if (need->pages == 0)
         return true;
     return (!b->pages_max || b->pages + need->pages <= b->pages_max) &&
@@ -112,26 +127,40 @@ static struct guest *first_in_line(struct budget *b)
     return g;
 }
 
-/* In a turn of its own: what calls this is in the middle of another guest's step. */
-static void pump(struct msg *m)
+static void let_in(struct guests *all)
 {
-    struct budget *b = container_of(m, struct budget, pump);
-    const struct guests *all = container_of(b, struct guests, budget);
+    struct budget *b = &all->budget;
     struct charge need;
 
-    b->pump_posted = false;
-    if (all->draining)
-        return;
     b->pumping = true;
     while (b->waiting) {
         need = need_of(b->waiting);
-        if (!fits(b, &need)) {
+        if (!fits(all, &need)) {
             make_room(b, &need);
             break;
         }
         guest_kick(first_in_line(b));
     }
     b->pumping = false;
+}
+
+static void again(struct timer *t);
+
+/* In a turn of its own: what calls for this is in the middle of another guest's step. */
+static void pump(struct msg *m)
+{
+    struct budget *b = container_of(m, struct budget, pump);
+    struct guests *all = container_of(b, struct guests, budget);
+
+    b->pump_posted = false;
+    if (all->draining)
+        return;
+    let_in(all);
+    b->again.fire = again;
+    /* Who made room said so; but a worker does not say that it has begun. */
+    if (b->waiting && !b->again.at &&
+        loop_timer_set(all->opts.loop, &b->again, clock_now_ns() + BUDGET_AGAIN_NS, NULL) < 0)
+        log_error("no memory for a timer: events wait until a guest sleeps");
 }
 
 static void pump_soon(struct guests *all)
@@ -145,6 +174,13 @@ static void pump_soon(struct guests *all)
     loop_post(all->opts.loop, &b->pump);
 }
 
+static void again(struct timer *t)
+{
+    struct budget *b = container_of(t, struct budget, again);
+
+    pump_soon(container_of(b, struct guests, budget));
+}
+
 bool budget_admit(struct guest *g)
 {
     struct budget *b = &g->all->budget;
@@ -155,7 +191,7 @@ bool budget_admit(struct guest *g)
     if (g->charge.waiting)
         return false;
     need = need_of(g);
-    if ((b->waiting && !b->pumping) || !fits(b, &need)) {
+    if ((b->waiting && !b->pumping) || !fits(g->all, &need)) {
         wait_in_line(b, g);
         pump_soon(g->all);
         return false;

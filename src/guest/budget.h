@@ -5,7 +5,11 @@
  *
  * The charge is an estimate. A guest that wakes is charged with the memory that it had when it went
  * to sleep, one that starts afresh with all that it may have; once its event is over, with what it
- * has. One guest always has room, however small the budget is. Loop thread.
+ * has. One guest always has room, however small the budget is. One that never sleeps is not
+ * counted: nobody could have its place.
+ *
+ * Nor does anybody wake while many are still being saved, or on their way to a worker: it would be
+ * no sooner for it, and their memory would be the larger. Loop thread.
  */
 #ifndef ROOST_GUEST_BUDGET_H
 #define ROOST_GUEST_BUDGET_H
@@ -29,6 +33,7 @@ struct budget {
     struct guest *waiting, **waiting_tail;
     size_t nwaiting;
     struct guest *idle_oldest, *idle_newest;
+    struct timer again; /* while somebody waits */
     struct msg pump;
     bool pump_posted, pumping;
 };

@@ -775,6 +775,7 @@ void guests_free(struct guests *all)
     if (!all)
         return;
     ticker_stop(all->ticker);
+    loop_timer_clear(all->opts.loop, &all->budget.again);
     if (all->budget.pump_posted)
         loop_turn(all->opts.loop, false);
     for (size_t i = 0; i < all->nworkers; i++)

@@ -521,6 +521,7 @@ static void switch_record(struct guest *g)
     g->save_delay_ns = 0;
     g->sleep_now = false;
     if (a->saved) {
+        a->saved = snapshot_moved(a->saved);
         g->heavy = (uint8_t)(g->heavy << 1 | wrote_most(a->saved));
         g->snapshot = a->saved;
         g->generation = a->save_as.generation;

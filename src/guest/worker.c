@@ -36,9 +36,10 @@ struct worker {
     struct timer spares_end;
     struct msg stop;
     bool stopping;
-    size_t coming;      /* of one on the loop: sent in this turn */
-    atomic_size_t load; /* guests that are with it or on their way to it */
-    atomic_bool hurry;  /* the loop wants one of them back */
+    size_t coming;         /* of one on the loop: sent in this turn */
+    atomic_size_t unbegun; /* events posted to it that it has not begun */
+    atomic_size_t load;    /* guests that are with it or on their way to it */
+    atomic_bool hurry;     /* the loop wants one of them back */
 };
 
 static _Thread_local struct worker *self;
@@ -394,9 +395,19 @@ static bool poll_once(struct awake *a)
     return false;
 }
 
+static void begun(struct awake *a)
+{
+    if (!a->unbegun)
+        return;
+    a->unbegun = false;
+    atomic_fetch_sub_explicit(&a->worker->unbegun, 1, memory_order_relaxed);
+}
+
 static void advance(struct awake *a)
 {
     bool more = true;
+
+    begun(a);
 
     if (!a->inst) {
         if (make_instance(a) != 0)
@@ -429,6 +440,7 @@ static void event_came(struct msg *m)
     session_begin(a);
     if (loop_timer_set(self->loop, &a->deadline, clock_now_ns() + guest_time_max(a->guest),
                        &a->err) < 0) {
+        begun(a);
         failed(a, a->inst ? OUT_TRAPPED : OUT_NO_ROOM);
         return;
     }
@@ -443,6 +455,8 @@ void worker_run(struct worker *w, struct awake *a)
 {
     a->worker = w;
     atomic_fetch_add(&w->load, 1);
+    atomic_fetch_add_explicit(&w->unbegun, 1, memory_order_relaxed);
+    a->unbegun = true;
     a->msg.run = event_came;
     a->sent_ns = clock_now_ns();
     if (w == self) { /* on the loop, from the loop */
@@ -458,6 +472,11 @@ void worker_run(struct worker *w, struct awake *a)
 bool worker_free_now(const struct worker *w)
 {
     return !has_runnable(w) && w->coming == 0 && worker_load(w) < WORKER_ON_LOOP_MAX;
+}
+
+size_t worker_unbegun(const struct worker *w)
+{
+    return atomic_load_explicit(&w->unbegun, memory_order_relaxed);
 }
 
 size_t worker_load(const struct worker *w)

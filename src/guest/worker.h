@@ -43,6 +43,8 @@ int worker_start(struct worker **out, const struct worker_env *env, struct err *
 void worker_stop(struct worker *w);
 /* Loop or I/O thread: run the event that a->ev holds. */
 void worker_run(struct worker *w, struct awake *a);
+/* Events that were posted to it and that it has not begun. Any thread. */
+size_t worker_unbegun(const struct worker *w);
 /* Any thread: guests with an event on it or on their way to it. */
 size_t worker_load(const struct worker *w);
 /* Loop thread, of a worker on the loop: nothing runs there or is about to. */
