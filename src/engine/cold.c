@@ -38,14 +38,15 @@ static bool open_pages(const struct cold *c, uint64_t page, uint64_t count)
     return mprotect(c->memory + page * PAGE_BYTES, count * PAGE_BYTES, PROT_READ | PROT_WRITE) == 0;
 }
 
-void cold_open(struct cold *c)
+bool cold_open(struct cold *c)
 {
-    if (!c->closed)
-        return;
-    c->closed = false;
-    for (uint32_t i = 0; i < c->nruns; i++)
+    bool all = true;
+
+    for (uint32_t i = 0; c->closed && i < c->nruns; i++)
         if (c->runs[i].count > c->run_pages_min)
-            open_pages(c, c->runs[i].page, c->runs[i].count);
+            all &= open_pages(c, c->runs[i].page, c->runs[i].count);
+    c->closed = c->closed && !all;
+    return all;
 }
 
 /* Reads and opens the block around the page. False: it is not ours to open. Signal handler. */
@@ -56,10 +57,8 @@ static bool open_block(struct cold *c, uint64_t page)
 
     if (!r)
         return false;
-    if (++c->blocks > COLD_BLOCKS_MAX) {
-        cold_open(c);
+    if (++c->blocks > COLD_BLOCKS_MAX && cold_open(c))
         return true;
-    }
     from = page / COLD_BLOCK_PAGES * COLD_BLOCK_PAGES;
     to = from + COLD_BLOCK_PAGES;
     from = from > r->page ? from : r->page;
@@ -67,7 +66,9 @@ static bool open_block(struct cold *c, uint64_t page)
     /* Begins the read; the access that is repeated after the handler waits for it. */
     posix_fadvise(c->fd, (off_t)((r->offset + from - r->page) * PAGE_BYTES),
                   (off_t)((to - from) * PAGE_BYTES), POSIX_FADV_WILLNEED);
-    return open_pages(c, from, to - from);
+    /* A block parts the run's mapping; where there may be no more of those, all of the run is
+     * opened, which takes none. */
+    return open_pages(c, from, to - from) || open_pages(c, r->page, r->count);
 }
 
 static bool ours(const siginfo_t *info)

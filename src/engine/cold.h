@@ -37,7 +37,8 @@ int cold_install(struct err *err) ERR_CHECK;
 /* This thread now runs code that touches c->memory (NULL: no cold memory). Not nested. */
 void cold_enter(struct cold *c);
 void cold_leave(void);
-/* Opens all of it. Any thread that owns the memory. */
-void cold_open(struct cold *c);
+/* Opens all of it. Any thread that owns the memory. False: the kernel has no memory for that, and
+ * some may be closed still. */
+bool cold_open(struct cold *c);
 
 #endif

@@ -380,7 +380,8 @@ int instance_save(struct snapshot **out, struct slot *dropped, size_t *ndropped,
             return -1;
     i->guard.base = save.memory;
     i->guard.len = instance_memory_bytes(i);
-    cold_open(&i->cold);
+    if (!cold_open(&i->cold))
+        return err_set(err, ERR_NOMEM, ENOMEM, "memory that was not read yet cannot be opened");
     sigbus_enter(&i->guard);
     rc = snapshot_save(out, dropped, ndropped, &save, err);
     sigbus_leave(&i->guard);

@@ -209,10 +209,63 @@ static void test_a_guest_wakes_from_a_cold_disk_with_all_of_its_memory(void **st
     rig_close(&r);
 }
 
+/* How many mappings a process may have. */
+static size_t mappings_max(void)
+{
+    char text[32] = "";
+    int fd = open("/proc/sys/vm/max_map_count", O_RDONLY | O_CLOEXEC);
+    ssize_t n = read(fd, text, sizeof(text) - 1);
+
+    assert_true(n > 0);
+    close(fd);
+    return strtoul(text, NULL, 10);
+}
+
+/* Until the kernel allows no more; the address space that took them. */
+static uint8_t *mappings_use_up(size_t *len)
+{
+    size_t max = mappings_max(), n = 0;
+    uint8_t *m;
+
+    *len = 2 * max * PAGE_BYTES;
+    m = mmap(NULL, *len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    assert_true(m != MAP_FAILED);
+    while (n < max && mprotect(m + 2 * n * PAGE_BYTES, PAGE_BYTES, PROT_READ) == 0)
+        n++;
+    assert_true(n < max);
+    return m;
+}
+
+/* A block cannot be opened alone then; its run can. */
+static void test_a_touch_without_mappings_left_opens_the_run(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t got[2];
+    uint8_t *full;
+    size_t len;
+
+    signals_put_back();
+    map(f);
+    full = mappings_use_up(&len);
+    cold_enter(&f->cold);
+    got[0] = number_at(f, 500);
+    got[1] = number_at(f, 1003);
+    cold_leave();
+    munmap(full, len);
+    assert_int_equal(got[0], 100 + 496);
+    assert_int_equal(got[1], 100 + 999);
+    assert_int_equal(f->cold.blocks, 1);
+    assert_true(cold_open(&f->cold));
+    assert_false(f->cold.closed);
+    munmap(f->memory, (size_t)2000 * PAGE_BYTES);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_a_touch_opens_its_block_only, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_touch_without_mappings_left_opens_the_run, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_many_blocks_open_all, setup, teardown),
         cmocka_unit_test_setup_teardown(test_other_faults_end_the_process, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_guest_wakes_from_a_cold_disk_with_all_of_its_memory,
