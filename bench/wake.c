@@ -50,16 +50,18 @@ static void observe(struct rig *r, const struct guest *g, enum guest_event ev)
     struct bench *b = r->ctx;
     const struct awake *a = g->awake;
 
-    if (ev == GE_DONE) {
+    if (ev == GE_DONE || ev == GE_SLEPT) {
         samples_add(&b->wake, (double)(a->done_ns - a->put_ns) / 1e3);
         samples_add(&b->worker, (double)(a->done_ns - a->picked_ns) / 1e3);
         if (a->result != 0) {
             fprintf(stderr, "wake: handler of %s returned %d\n", a->ev.key, a->result);
             exit(1);
         }
-    } else if (ev == GE_SAVED) {
+    }
+    if (ev == GE_SAVED || ev == GE_SLEPT)
         samples_add(&b->sleep, (double)(a->slept_ns - a->decided_ns) / 1e3);
-    } else if (ev != GE_WAKE && ev != GE_SLEEP && ev != GE_STOP) {
+    if (ev != GE_DONE && ev != GE_SLEPT && ev != GE_SAVED && ev != GE_WAKE && ev != GE_SLEEP &&
+        ev != GE_STOP) {
         fprintf(stderr, "wake: guest %s: unexpected event %d: %s\n", g->id, (int)ev, g->last_error);
         exit(1);
     }
