@@ -43,6 +43,50 @@ static void test_oldest_first(void **state)
     inbox_destroy(&in);
 }
 
+/* What came quietly is there for whoever looks, and does not keep later ones from telling. */
+static void test_quiet_messages(void **state)
+{
+    struct inbox in;
+    struct msg a = {0}, b = {0}, c = {0};
+
+    (void)state;
+    inbox_init(&in);
+    assert_false(inbox_untold(&in)); /* nothing to tell of */
+    inbox_put_quietly(&in, &a);
+    assert_true(inbox_put(&in, &b)); /* not empty, but nobody was told */
+    assert_false(inbox_untold(&in));
+    assert_ptr_equal(inbox_take(&in), &a);
+    assert_ptr_equal(a.next, &b);
+    inbox_put_quietly(&in, &c);
+    assert_true(inbox_untold(&in)); /* who asks tells */
+    assert_false(inbox_untold(&in));
+    assert_false(inbox_put(&in, &a));
+    assert_ptr_equal(inbox_take(&in), &c);
+    assert_ptr_equal(c.next, &a);
+    inbox_destroy(&in);
+}
+
+static void test_taken_back(void **state)
+{
+    struct inbox in;
+    struct msg a = {0}, b = {0}, c = {0};
+
+    (void)state;
+    inbox_init(&in);
+    assert_false(inbox_remove(&in, &a));
+    inbox_put(&in, &a);
+    inbox_put(&in, &b);
+    inbox_put(&in, &c);
+    assert_true(inbox_remove(&in, &c)); /* the last: what comes next goes behind b */
+    assert_true(inbox_remove(&in, &a));
+    assert_false(inbox_remove(&in, &a));
+    inbox_put(&in, &c);
+    assert_ptr_equal(inbox_take(&in), &b);
+    assert_ptr_equal(b.next, &c);
+    assert_null(c.next);
+    inbox_destroy(&in);
+}
+
 static void test_waiting_ends_at_the_deadline(void **state)
 {
     struct inbox in;
@@ -169,6 +213,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_oldest_first),
+        cmocka_unit_test(test_quiet_messages),
+        cmocka_unit_test(test_taken_back),
         cmocka_unit_test(test_waiting_ends_at_the_deadline),
         cmocka_unit_test(test_many_senders_one_reader),
         cmocka_unit_test(test_two_readers_share_the_messages),

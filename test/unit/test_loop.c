@@ -136,6 +136,123 @@ static void alarm_fire(struct timer *t)
     a->order = fired++;
 }
 
+/* --- quiet messages, work between turns --- */
+
+struct quiet {
+    struct msg msg;
+    struct timer timer;
+    unsigned run, turns;
+};
+
+static void quiet_run(struct msg *m)
+{
+    container_of(m, struct quiet, msg)->run++;
+}
+
+static void quiet_post(struct timer *t)
+{
+    struct quiet *q = container_of(t, struct quiet, timer);
+
+    loop_post_quietly(loop, &q->msg);
+}
+
+/* A turn that comes for another reason runs it before it waits again. */
+static void test_a_quiet_message_is_run_at_the_end_of_a_turn(void **state)
+{
+    struct quiet q = {.msg.run = quiet_run, .timer.fire = quiet_post};
+    struct timer end = {.fire = stop};
+
+    (void)state;
+    assert_int_equal(loop_timer_set(loop, &q.timer, clock_now_ns(), NULL), 0);
+    assert_int_equal(loop_timer_set(loop, &end, clock_now_ns() + 20 * NS_PER_MS, NULL), 0);
+    loop_run(loop);
+    assert_int_equal(q.run, 1);
+}
+
+static void quiet_again(struct msg *m)
+{
+    struct quiet *q = container_of(m, struct quiet, msg);
+
+    if (++q->run < 5)
+        loop_post_quietly(loop, m);
+    else
+        loop_stop(loop);
+}
+
+/* One that is posted by another quiet one is not left lying while the loop waits. */
+static void test_a_quiet_message_may_post_another(void **state)
+{
+    struct quiet q = {.msg.run = quiet_again};
+
+    (void)state;
+    loop_post_quietly(loop, &q.msg);
+    loop_run(loop); /* ends by itself */
+    assert_int_equal(q.run, 5);
+}
+
+static void *wake_if_posted(void *arg)
+{
+    (void)arg;
+    loop_wake_if_posted(loop);
+    return NULL;
+}
+
+static void test_another_thread_may_wake_for_quiet_ones(void **state)
+{
+    struct quiet q = {.msg.run = quiet_again, .run = 4};
+    pthread_t thread;
+
+    (void)state;
+    loop_turn(loop, false); /* nothing is there */
+    loop_post_quietly(loop, &q.msg);
+    assert_int_equal(pthread_create(&thread, NULL, wake_if_posted, NULL), 0);
+    loop_run(loop);
+    pthread_join(thread, NULL);
+    assert_int_equal(q.run, 5);
+}
+
+static void test_a_message_taken_back_is_not_run(void **state)
+{
+    struct quiet q = {.msg.run = quiet_run};
+
+    (void)state;
+    loop_post(loop, &q.msg);
+    loop_unpost(loop, &q.msg);
+    loop_turn(loop, false);
+    assert_int_equal(q.run, 0);
+    loop_unpost(loop, &q.msg); /* not there: fine */
+}
+
+static bool turn_of_work(void *ctx)
+{
+    struct quiet *q = ctx;
+
+    return ++q->turns < 3;
+}
+
+/* As often as it says, a turn each, and none of those turns waits. */
+static void test_work_between_turns(void **state)
+{
+    struct quiet q = {0};
+
+    (void)state;
+    loop_work_init(loop, turn_of_work, &q);
+    loop_turn(loop, false);
+    assert_int_equal(q.turns, 0); /* not begun */
+    loop_work_start(loop);
+    loop_work_start(loop); /* twice is once */
+    for (unsigned n = 1; n <= 3; n++) {
+        loop_turn(loop, n < 3);
+        assert_int_equal(q.turns, n);
+    }
+    loop_turn(loop, false);
+    assert_int_equal(q.turns, 3);
+    q.turns = 0;
+    loop_work_start(loop);
+    loop_turn(loop, true);
+    assert_int_equal(q.turns, 1);
+}
+
 static void test_timers_fire_in_order_and_never_early(void **state)
 {
     struct alarm alarms[50] = {0};
@@ -391,6 +508,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_messages_arrive_in_order_on_the_loop_thread),
         TEST(test_a_message_may_send_itself_again),
+        TEST(test_a_quiet_message_is_run_at_the_end_of_a_turn),
+        TEST(test_a_quiet_message_may_post_another),
+        TEST(test_another_thread_may_wake_for_quiet_ones),
+        TEST(test_a_message_taken_back_is_not_run),
+        TEST(test_work_between_turns),
         TEST(test_timers_fire_in_order_and_never_early),
         TEST(test_a_timer_in_the_past_fires_from_the_loop),
         TEST(test_a_busy_timer_does_not_shut_out_sockets),
