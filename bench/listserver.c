@@ -24,9 +24,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define CONNS_MAX   64
-#define OUT_BYTES   (128u * 1024)
-#define OBJECT_ROOM 1024
+#define CONNS_MAX 64
+#define OUT_BYTES (128u * 1024)
 
 struct conn;
 
@@ -113,8 +112,10 @@ static void list_more(struct stream *st, size_t want)
 {
     struct listserver *s = st->conn->server;
 
-    if (st->answer_at == st->answer.len)
-        st->answer.len = st->answer_at = 0;
+    if (st->answer_at >= OUT_BYTES || st->answer_at == st->answer.len) {
+        buf_consume(&st->answer, st->answer_at);
+        st->answer_at = 0;
+    }
     while (st->next_object < s->n && st->answer.len - st->answer_at < want) {
         put_event(s, &st->answer, "ADDED", st->next_object++);
         if (st->next_object == s->n)
