@@ -16,15 +16,19 @@
  *   hostile_events  how many events the hostile guests had in all
  */
 #include "base/limits.h"
+#include "base/sched.h"
 #include "result.h"
 #include "rig/rig.h"
 
 #include <fcntl.h>
 #include <getopt.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define NEIGHBOURS 20
@@ -45,7 +49,8 @@ struct bench {
     struct guest *near[NEIGHBOURS], *hostile[HOSTILE];
     uint64_t due_ns[NEIGHBOURS]; /* of the event that it has; 0: none */
     unsigned turn, keys[HOSTILE];
-    struct timer next;
+    struct msg next; /* posted by a thread of its own: timers of the loop have milliseconds */
+    atomic_bool posted;
     uint64_t at_ns, until_ns;
     struct samples latency; /* of the block */
     bool counting;
@@ -89,19 +94,36 @@ static void neighbour_event(struct bench *b, uint64_t due)
     b->missed++; /* all have one already */
 }
 
-static void next_fired(struct timer *t)
+static void next_came(struct msg *m)
 {
-    struct bench *b = container_of(t, struct bench, next);
-    struct err err;
+    struct bench *b = container_of(m, struct bench, next);
 
+    atomic_store(&b->posted, false);
+    if (b->over) /* the last moment, after the block */
+        return;
     for (uint64_t now = clock_now_ns(); b->at_ns <= now && b->at_ns < b->until_ns;
          b->at_ns += PERIOD_NS)
         neighbour_event(b, b->at_ns);
     b->over = b->at_ns >= b->until_ns;
-    if (!b->over && loop_timer_set(b->rig.loop, &b->next, b->at_ns, &err) < 0)
-        exit(1);
     if (b->over)
         loop_stop(b->rig.loop);
+}
+
+/* Tells the loop when a moment has come for which there is an event. */
+static void *moments(void *ctx)
+{
+    struct bench *b = ctx;
+    const uint64_t first = b->at_ns, until = b->until_ns;
+
+    sched_prompt();
+    for (uint64_t at = first; at < until + PERIOD_NS; at += PERIOD_NS) {
+        struct timespec ts = {.tv_sec = (time_t)(at / NS_PER_S), .tv_nsec = (long)(at % NS_PER_S)};
+
+        clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL);
+        if (!atomic_exchange(&b->posted, true))
+            loop_post(b->rig.loop, &b->next);
+    }
+    return NULL;
 }
 
 static void neighbour_done(struct bench *b, const struct guest *g)
@@ -186,7 +208,7 @@ static void begin(struct bench *b, const char *dir)
 
 static void run(struct bench *b, double seconds)
 {
-    struct err err;
+    pthread_t clock;
 
     b->counting = true;
     b->over = false;
@@ -195,10 +217,12 @@ static void run(struct bench *b, double seconds)
             hostile_event(b, i);
     b->at_ns = clock_now_ns() + PERIOD_NS;
     b->until_ns = b->at_ns + (uint64_t)(seconds * 1e9);
-    b->next = (struct timer){.fire = next_fired};
-    if (loop_timer_set(b->rig.loop, &b->next, b->at_ns, &err) < 0)
+    b->next.run = next_came;
+    atomic_store(&b->posted, false);
+    if (pthread_create(&clock, NULL, moments, b) != 0)
         exit(1);
     loop_run(b->rig.loop);
+    pthread_join(clock, NULL);
     for (unsigned i = 0; i < NEIGHBOURS; i++) /* the last ones count as well */
         if (!rig_settle(&b->rig, b->near[i], 60))
             exit(1);

@@ -168,8 +168,10 @@ static void *io_main(void *arg)
     struct iopool *io = arg;
 
     self = io;
-    /* Sleeping is never urgent: workers and the loop go first where there are too few cores. */
-    setpriority(PRIO_PROCESS, (id_t)gettid(), IO_THREAD_NICE);
+    /* Sleeping is never urgent: workers and the loop go first where there are too few cores. By so
+     * much, whatever they have: else a daemon that is favoured would starve its own sleeps. */
+    setpriority(PRIO_PROCESS, (id_t)gettid(),
+                getpriority(PRIO_PROCESS, (id_t)gettid()) + IO_THREAD_NICE);
     pthread_mutex_lock(&io->lock);
     for (;;) {
         struct msg *m = io->first;
