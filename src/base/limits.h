@@ -194,11 +194,11 @@ _Static_assert(ARENA_BYTES_MAX / 4096 < (1ull << 32), "places in the arena are 3
 #define ORPHAN_KEEP_MS      (7ll * 24 * 3600 * 1000) /* the record of a guest that is missing */
 #define RECORD_EXCEPTIONS_MAX                                                                      \
     256u /* keys kept one by one in a record; beyond, the number goes back */
-#define CRASH_BACKOFF_MIN_NS  (10ull * 1000 * 1000)        /* a guest that traps: 10 ms ... */
-#define CRASH_BACKOFF_MAX_NS  (60ull * 1000 * 1000 * 1000) /* ... doubling to a minute */
-#define BEHIND_RETRY_NS       (100ull * 1000 * 1000)  /* what there was no room for: looked up */
-#define SAVE_RETRY_MIN_NS     (1000ull * 1000 * 1000) /* a save that failed: 1 s ... */
-#define SAVE_RETRY_MAX_NS     (60ull * 1000 * 1000 * 1000)
+#define CRASH_BACKOFF_MIN_NS (10ull * 1000 * 1000)        /* a guest that traps: 10 ms ... */
+#define CRASH_BACKOFF_MAX_NS (60ull * 1000 * 1000 * 1000) /* ... doubling to a minute */
+#define BEHIND_RETRY_NS      (100ull * 1000 * 1000)  /* what there was no room for: looked up */
+#define SAVE_RETRY_MIN_NS    (1000ull * 1000 * 1000) /* a save that failed: 1 s ... */
+#define SAVE_RETRY_MAX_NS    (60ull * 1000 * 1000 * 1000)
 /* Mappings of an awake guest: memory, its guard, stack; two for each run mapped. */
 #define AWAKE_MAPS            7u
 #define AWAKE_PAGES           16u         /* of an awake guest besides its memory: stack, tables */
@@ -207,7 +207,7 @@ _Static_assert(ARENA_BYTES_MAX / 4096 < (1ull << 32), "places in the arena are 3
 #define BUDGET_GUEST_BYTES    3072u       /* and for each guest, asleep or not */
 #define BUDGET_COMING_MAX     256u        /* events on their way to workers; the same */
 #define BUDGET_AGAIN_NS       (5ull * 1000 * 1000) /* who waits is looked at */
-#define BUDGET_SAVING_MAX     128u        /* guests being saved; from here on nobody wakes */
+#define BUDGET_SAVING_MAX     128u /* guests being saved; from here on nobody wakes */
 #define HEAVY_PAGES_MIN       64u  /* a guest that writes less is never prepared for writing */
 #define POPULATE_INLINE_PAGES 512u /* less than a tick of work: cheaper than another thread */
 #define WORKER_LATE_NS        (3ull * 1000 * 1000) /* computing; then behind the others ... */
@@ -216,7 +216,7 @@ _Static_assert(ARENA_BYTES_MAX / 4096 < (1ull << 32), "places in the arena are 3
 #define WORKER_LATE_TURNS     16u   /* of the others, until one of those has a turn */
 #define SAVE_HERE_PAGES       32u   /* a worker saves by itself what is no larger ... */
 #define SAVE_HERE_MEMORY      1024u /* ... of guests up to this, in pages ... */
-#define INSTANCE_PIECE_BYTES  MIB              /* of memory that is given back at once */
+#define INSTANCE_PIECE_BYTES  MIB   /* of memory that is given back at once */
 #define SAVE_HERE_SLOW_NS                                                                          \
     (10ull * 1000 * 1000) /* ... unless one took so long, then not for ...                         \
                            */

@@ -59,7 +59,7 @@ struct instance {
     struct pending pending;
     bool waiting;
     bool has_memory; /* it was looked up */
-    bool sleeping; /* in WASI's poll_oneoff, until the layer above says that the time passed */
+    bool sleeping;   /* in WASI's poll_oneoff, until the layer above says that the time passed */
 
     uint64_t cpu_ns_max, cpu_ns, poll_began_ns;
     unsigned long poll_began_tick;

@@ -6,12 +6,12 @@
 #include "rig/rig.h"
 
 #include "base/limits.h"
+#include "support/tmp_dir.h"
 
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #define PUPPET_BROKEN 0x5eed
 #define SECONDS_MAX   4u
@@ -21,6 +21,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv);
 
 static struct {
     struct rig rig;
+    struct tmp_dir dir;
     struct guest *g;
     const uint8_t *data;
     size_t len;
@@ -102,26 +103,22 @@ static void tweak(struct guest_spec *spec)
 static void leave(void)
 {
     rig_close(&f.rig);
+    tmp_dir_remove(&f.dir);
 }
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
-    static char dir[] = "/tmp/fuzz-hostcalls-XXXXXX";
-    char path[64];
-
     (void)argc;
     (void)argv;
     log_init(LOG_ERROR + 1, "text");
     f.rig.observe = observe;
-    if (!mkdtemp(dir) || !rig_open(&f.rig, dir, 1, true))
+    if (tmp_dir_make(&f.dir) < 0 || !rig_open(&f.rig, f.dir.path, 1, true))
         abort();
     f.rig.trigger.fill = fill_with_input;
     f.rig.kube.start = answer;
     f.g = rig_add(&f.rig, "puppet", "puppet", NULL, tweak);
     if (!f.g)
         abort();
-    snprintf(path, sizeof(path), "%s/arena", dir); /* it stays open */
-    unlink(path);
     atexit(leave);
     return 0;
 }
