@@ -4,6 +4,7 @@
 #include "guest/budget.h"
 
 #include "base/limits.h"
+#include "guest/worker.h"
 #include "rig/rig.h"
 #include "support/tmp_dir.h"
 
@@ -184,6 +185,57 @@ static void test_the_least_recently_used_sleeps_first(void **state)
     rig_close(&rig);
 }
 
+#define CROWD 2000
+
+static size_t crowd_slept;
+
+static void count_sleeps(struct rig *r, const struct guest *g, enum guest_event ev)
+{
+    size_t unbegun = 0;
+
+    for (size_t i = 0; i < r->guests->nworkers; i++)
+        unbegun += worker_unbegun(r->guests->workers[i]);
+    if (ev == GE_WAKE && g->state == G_RUNNING) { /* let in just now, its event not posted yet */
+        assert_true(unbegun < BUDGET_COMING_MAX);
+        assert_true(r->guests->stats.by_state[G_SAVING] < BUDGET_SAVING_MAX);
+    }
+    crowd_slept += ev == GE_SAVED || ev == GE_SLEPT;
+    assert_true(ev != GE_TRAP && ev != GE_CORRUPT && ev != GE_NO_ROOM);
+}
+
+static bool crowd_sleeps(struct rig *r, void *ctx)
+{
+    (void)r;
+    (void)ctx;
+    return crowd_slept == CROWD;
+}
+
+/* Without any budget: what has begun and is not done is bounded. */
+static void test_a_crowd_is_let_in_bit_by_bit(void **state)
+{
+    static struct guest *crowd[CROWD];
+    char name[16];
+
+    (void)state;
+    crowd_slept = 0;
+    rig = (struct rig){.observe = count_sleeps};
+    assert_true(rig_open(&rig, dir.path, 2, true));
+    for (size_t i = 0; i < CROWD; i++) {
+        snprintf(name, sizeof(name), "g%zu", i);
+        crowd[i] = rig_add(&rig, "density", name, NULL, NULL);
+        assert_non_null(crowd[i]);
+    }
+    for (size_t i = 0; i < CROWD; i++)
+        guest_changed(crowd[i], 0, "test/one", ++rig.seq);
+    /* Nothing came back so far: each was let in, or waits. */
+    assert_int_equal(rig.guests->budget.awake + rig.guests->budget.nwaiting, CROWD);
+    assert_true(rig_run(&rig, crowd_sleeps, NULL, 120));
+    assert_int_equal(rig.guests->budget.nwaiting, 0);
+    assert_int_equal(rig.guests->budget.awake, 0);
+    assert_true(rig.guests->budget.pages == 0 && rig.guests->budget.maps == 0);
+    rig_close(&rig);
+}
+
 static void test_one_that_never_sleeps_is_in_nobodys_way(void **state)
 {
     (void)state;
@@ -343,6 +395,7 @@ int main(int argc, char **argv)
         T(test_with_little_memory_events_wait_and_idle_guests_sleep),
         T(test_one_larger_than_all_room_runs_alone),
         T(test_the_least_recently_used_sleeps_first),
+        T(test_a_crowd_is_let_in_bit_by_bit),
         T(test_one_that_never_sleeps_is_in_nobodys_way),
         T(test_who_waits_when_the_daemon_stops_is_not_in_its_way),
         T(test_defaults),
