@@ -30,7 +30,7 @@ void inbox_init(struct inbox *in);
 /* The inbox must be empty. */
 void inbox_destroy(struct inbox *in);
 /* Any thread. True if nobody was told yet of what is in it: then whoever sleeps on it outside
- * (uv_async) must be told. Threads that sleep in inbox_wait are told here. */
+ * (a loop) must be told. Threads that sleep in inbox_wait are told here. */
 bool inbox_put(struct inbox *in, struct msg *m);
 /* The same, and nobody is told: for what is in time whenever the reader looks next. */
 void inbox_put_quietly(struct inbox *in, struct msg *m);

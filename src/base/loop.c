@@ -4,8 +4,12 @@
 #include "base/limits.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 #include <uv.h>
 
 struct signal_slot {
@@ -20,7 +24,9 @@ static _Thread_local const struct loop *here;
 
 struct loop {
     uv_loop_t uv;
-    uv_async_t async;
+    int wake_fd; /* an eventfd; see wake_up */
+    atomic_bool told;
+    uv_poll_t wake;
     uv_timer_t timer;
     struct inbox inbox;
     uint64_t now_ns;
@@ -33,11 +39,35 @@ struct loop {
     bool stopping;
 };
 
+/* --- waking it --- */
+
+/* Not through uv_async: libuv 1.44 has the loop spin until the sender is back from its system call,
+ * and that cannot go on where the loop, as it should, was let in on its processor at once. */
+static void wake_up(struct loop *l)
+{
+    static const uint64_t one = 1;
+
+    if (atomic_exchange(&l->told, true))
+        return;
+    while (write(l->wake_fd, &one, sizeof(one)) < 0 && errno == EINTR)
+        ;
+}
+
+/* Before anything is looked at: who tells after this writes again. */
+static void heard(struct loop *l)
+{
+    uint64_t n;
+
+    while (read(l->wake_fd, &n, sizeof(n)) < 0 && errno == EINTR)
+        ;
+    atomic_store(&l->told, false);
+}
+
 /* --- timers --- */
 
 static void timer_fired(uv_timer_t *handle);
 
-/* What is due already comes with the next poll, through the async handle. Not through a libuv timer
+/* What is due already comes with the next poll, through wake_fd. Not through a libuv timer
  * of no time: one that is started again from its own callback runs again before any poll, and a
  * timer that always sets itself for now would shut out all else. libuv counts in milliseconds: when
  * its timer comes too early by a part of one, it is armed once more. */
@@ -49,7 +79,7 @@ static void timer_arm(struct loop *l)
     if (due == 0 || l->stopping)
         return;
     if (due <= now) {
-        uv_async_send(&l->async);
+        wake_up(l);
         return;
     }
     uv_update_time(&l->uv);
@@ -108,10 +138,13 @@ static bool inbox_drain(struct loop *l)
     return any;
 }
 
-static void woken(uv_async_t *handle)
+static void woken(uv_poll_t *handle, int status, int events)
 {
     struct loop *l = handle->data;
 
+    (void)status;
+    (void)events;
+    heard(l);
     inbox_drain(l);
     timers_due(l);
 }
@@ -119,7 +152,7 @@ static void woken(uv_async_t *handle)
 void loop_post(struct loop *l, struct msg *m)
 {
     if (inbox_put(&l->inbox, m))
-        uv_async_send(&l->async);
+        wake_up(l);
 }
 
 void loop_post_quietly(struct loop *l, struct msg *m)
@@ -134,13 +167,13 @@ void loop_unpost(struct loop *l, struct msg *m)
 
 void loop_wake(struct loop *l)
 {
-    uv_async_send(&l->async);
+    wake_up(l);
 }
 
 void loop_wake_if_posted(struct loop *l)
 {
     if (inbox_untold(&l->inbox))
-        uv_async_send(&l->async);
+        wake_up(l);
 }
 
 void loop_send(struct loop *l, struct msg *m)
@@ -195,6 +228,29 @@ void *loop_uv(struct loop *l)
     return &l->uv;
 }
 
+/* 0, or a number of errno with nothing kept. */
+static int open_uv(struct loop *l)
+{
+    int rc = uv_loop_init(&l->uv);
+
+    if (rc)
+        return -rc;
+    l->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (l->wake_fd < 0) {
+        rc = errno;
+        uv_loop_close(&l->uv);
+        return rc;
+    }
+    rc = uv_poll_init(&l->uv, &l->wake, l->wake_fd);
+    if (rc == 0)
+        rc = uv_poll_start(&l->wake, UV_READABLE, woken);
+    if (rc) {
+        uv_loop_close(&l->uv);
+        close(l->wake_fd);
+    }
+    return -rc;
+}
+
 int loop_new(struct loop **out, struct err *err)
 {
     struct loop *l = calloc(1, sizeof(*l));
@@ -202,22 +258,17 @@ int loop_new(struct loop **out, struct err *err)
 
     if (!l)
         return err_set(err, ERR_NOMEM, 0, "no memory for the loop");
-    rc = uv_loop_init(&l->uv);
-    if (rc == 0) {
-        rc = uv_async_init(&l->uv, &l->async, woken);
-        if (rc)
-            uv_loop_close(&l->uv);
-    }
+    rc = open_uv(l);
     if (rc) {
         free(l);
-        return err_set(err, ERR_NOMEM, -rc, "event loop");
+        return err_set(err, ERR_NOMEM, rc, "event loop");
     }
     uv_timer_init(&l->uv, &l->timer);
     uv_prepare_init(&l->uv, &l->before_poll);
     uv_prepare_start(&l->before_poll, turn_ends);
     uv_unref((uv_handle_t *)&l->before_poll);
     uv_idle_init(&l->uv, &l->work);
-    l->async.data = l->timer.data = l->before_poll.data = l->work.data = l;
+    l->wake.data = l->timer.data = l->before_poll.data = l->work.data = l;
     inbox_init(&l->inbox);
     *out = l;
     return 0;
@@ -270,7 +321,7 @@ void loop_free(struct loop *l)
     uv_close((uv_handle_t *)&l->work, NULL);
     uv_close((uv_handle_t *)&l->before_poll, NULL);
     uv_close((uv_handle_t *)&l->timer, NULL);
-    uv_close((uv_handle_t *)&l->async, NULL);
+    uv_close((uv_handle_t *)&l->wake, NULL);
     for (int turns = 0; turns < LOOP_CLOSE_TURNS_MAX && more; turns++) {
         closing_turn(l);
         more = inbox_drain(l) || uv_loop_alive(&l->uv);
@@ -279,6 +330,7 @@ void loop_free(struct loop *l)
     if (rc && l->uv.active_reqs.count > 0)
         return; /* its thread will still write to the loop, which must stay: the program ends */
     assert(rc == 0); /* else a handle that nobody closed */
+    close(l->wake_fd);
     inbox_destroy(&l->inbox);
     timers_free(&l->timers);
     free(l);
