@@ -90,6 +90,13 @@ static void test_what_is_asked(void **state)
     json_decref(body);
     json_decref(want);
     fake_answer(s, 201, "", "{\"status\":{\"allowed\":true}}");
+    q.user = "a \"quoted\" back\\slash \xc3\xa4";
+    s = start(&r, &q);
+    body = json_loads(s->body, 0, NULL);
+    assert_string_equal(json_string_value(json_object_get(json_object_get(body, "spec"), "user")),
+                        q.user);
+    json_decref(body);
+    fake_answer(s, 201, "", "{\"status\":{\"allowed\":true}}");
     q.groups = NULL;
     s = start(&r, &q);
     assert_non_null(strstr(s->body, "\"groups\":[]"));
@@ -114,6 +121,15 @@ static void test_answers(void **state)
     assert_false(r.allowed);
     assert_int_equal(r.err.code, ERR_NONE);
     assert_string_equal(r.reason, "role x not found");
+    ask(&r, 201,
+        "{\"kind\":\"x\",\"status\":{\"other\":[1,{}],\"allowed\":true,\"denied\":false}}");
+    assert_true(r.allowed);
+    ask(&r, 201, "{\"status\":{\"allowed\":true}} and more");
+    assert_int_equal(r.err.code, ERR_INVALID);
+    ask(&r, 201, "{\"status\":{\"allowed\":true");
+    assert_int_equal(r.err.code, ERR_INVALID);
+    ask(&r, 201, "{\"status\":[true]}");
+    assert_int_equal(r.err.code, ERR_INVALID);
 }
 
 static void test_no_answer_is_no_verdict(void **state)
