@@ -174,9 +174,9 @@ static int child_life(void)
     disk = disk_real;
     disk.pwrite = arena_pwrite;
     disk.pwritev = arena_pwritev;
-    open_life(1, &disk);
     seam_watch.before = before;
     seam_watch.after = after;
+    open_life(1, &disk);
     change_all();
     return WHOLE;
 }

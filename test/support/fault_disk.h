@@ -17,9 +17,9 @@
 struct fault_disk {
     struct disk disk;
     atomic_uint calls; /* so far */
-    unsigned nth;      /* 0: none fails */
-    bool sticky;
-    int sys; /* errno; 0: short writes and reads */
+    atomic_uint nth;   /* 0: none fails */
+    atomic_bool sticky;
+    atomic_int sys; /* errno; 0: short writes and reads */
     atomic_uint fired;
 };
 
