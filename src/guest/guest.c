@@ -778,6 +778,8 @@ void guests_free(struct guests *all)
     loop_timer_clear(all->opts.loop, &all->budget.again);
     if (all->budget.pump_posted)
         loop_turn(all->opts.loop, false);
+    /* Each may still be leaving a function that gave the other its last guest. */
+    iopool_join(all->io);
     for (size_t i = 0; i < all->nworkers; i++)
         worker_stop(all->workers[i]);
     iopool_stop(all->io);

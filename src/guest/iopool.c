@@ -218,7 +218,7 @@ int iopool_start(struct iopool **out, const struct iopool_env *env, size_t threa
     return 0;
 }
 
-void iopool_stop(struct iopool *io)
+void iopool_join(struct iopool *io)
 {
     if (!io)
         return;
@@ -228,6 +228,14 @@ void iopool_stop(struct iopool *io)
     pthread_cond_broadcast(&io->ready);
     for (size_t i = 0; i < io->n; i++)
         pthread_join(io->threads[i], NULL);
+    io->n = 0;
+}
+
+void iopool_stop(struct iopool *io)
+{
+    if (!io)
+        return;
+    iopool_join(io);
     assert(!io->first);
     pthread_cond_destroy(&io->ready);
     pthread_mutex_destroy(&io->lock);

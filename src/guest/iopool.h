@@ -18,7 +18,10 @@ struct iopool_env {
 
 int iopool_start(struct iopool **out, const struct iopool_env *env, size_t threads, struct err *err)
     ERR_CHECK;
-/* Finishes what was given to it. NULL is fine. */
+/* Finishes what was given to it; its threads are gone, what they might still be asked for is not.
+ * NULL is fine. */
+void iopool_join(struct iopool *io);
+/* The same, and frees it. */
 void iopool_stop(struct iopool *io);
 
 /* Loop: save the guest (a->save_as, a->from) and drop its instance, or only drop it (a->drop_only);
