@@ -220,31 +220,33 @@ _Static_assert(ARENA_BYTES_MAX / 4096 < (1ull << 32), "places in the arena are 3
 #define SAVE_HERE_SLOW_NS                                                                          \
     (10ull * 1000 * 1000) /* ... unless one took so long, then not for ...                         \
                            */
-#define SAVE_HERE_PAUSE_NS    (1000ull * 1000 * 1000)
-#define TICK_REST_NS          (2ull * 1000 * 1000) /* between ticks while none computes */
-#define TICK_LINGER           16u                  /* of those, after the last event */
-#define TICKER_STACK_BYTES    (64u * KIB)
-#define GUEST_QUICK_US        400u /* a guest that took less may run on the loop */
-#define WORKER_SPARES_MAX     4u   /* blank instances that a worker keeps ... */
-#define SPARE_NS              (1000ull * 1000 * 1000) /* ... as long as it uses them once in this */
-#define INSTANCE_USES_MAX     10000u /* guests, one after the other, in an instance */
-#define WORKER_ON_LOOP_MAX    256u   /* guests that wait for answers there */
-#define QUIET_NS              (10ull * 1000 * 1000) /* what is due later can wait for a tick */
-#define TICK_NS               (1000ull * 1000)      /* a guest that computes yields */
-#define CHANNEL_READ_BYTES    (32u * KIB)           /* one read; shared by all connections */
-#define CHANNEL_TLS_BYTES     (16u * KIB)           /* a TLS record's largest content */
-#define CHANNEL_ADDRESSES_MAX 8u                    /* of a name; the first ones */
-#define CHANNEL_OUT_MAX       (256u * KIB)
-#define CHANNEL_KEEP_BYTES    (4u * KIB) /* a larger output buffer is freed when it is empty */
-#define H2_WRITE_BYTES        (16u * KIB)
-#define H2_BACKLOG_MAX        (64u * KIB) /* unsent bytes past which no frame is made */
-#define H2_STREAM_WINDOW      (256u * KIB)
-#define H2_CONNECTION_WINDOW  (8u * MIB)
-#define H2_HEADERS_MAX        128u
-#define H2_HEAD_MAX           (64u * KIB)
-#define H2_HEAD_KEEP_BYTES    (4u * KIB)
-#define H2_STREAMS_MAX        1000u       /* of a connection, where the server allows more */
-#define H2_STREAM_ID_MAX      (1u << 30u) /* then the connection is replaced */
+#define SAVE_HERE_PAUSE_NS      (1000ull * 1000 * 1000)
+#define SAVE_HERE_LOOP_PAUSE_NS (60ull * 1000 * 1000 * 1000) /* of the worker on the loop */
+#define OFF_LOOP_NS             (10ull * 1000 * 1000 * 1000) /* for a guest that held the loop up */
+#define TICK_REST_NS            (2ull * 1000 * 1000)         /* between ticks while none computes */
+#define TICK_LINGER             16u                          /* of those, after the last event */
+#define TICKER_STACK_BYTES      (64u * KIB)
+#define GUEST_QUICK_US          400u /* a guest that took less may run on the loop */
+#define WORKER_SPARES_MAX       4u   /* blank instances that a worker keeps ... */
+#define SPARE_NS                (1000ull * 1000 * 1000) /* ... as long as it uses them once in this */
+#define INSTANCE_USES_MAX       10000u /* guests, one after the other, in an instance */
+#define WORKER_ON_LOOP_MAX      16u    /* guests that wait for answers there */
+#define QUIET_NS                (10ull * 1000 * 1000) /* what is due later can wait for a tick */
+#define TICK_NS                 (1000ull * 1000)      /* a guest that computes yields */
+#define CHANNEL_READ_BYTES      (32u * KIB)           /* one read; shared by all connections */
+#define CHANNEL_TLS_BYTES       (16u * KIB)           /* a TLS record's largest content */
+#define CHANNEL_ADDRESSES_MAX   8u                    /* of a name; the first ones */
+#define CHANNEL_OUT_MAX         (256u * KIB)
+#define CHANNEL_KEEP_BYTES      (4u * KIB) /* a larger output buffer is freed when it is empty */
+#define H2_WRITE_BYTES          (16u * KIB)
+#define H2_BACKLOG_MAX          (64u * KIB) /* unsent bytes past which no frame is made */
+#define H2_STREAM_WINDOW        (256u * KIB)
+#define H2_CONNECTION_WINDOW    (8u * MIB)
+#define H2_HEADERS_MAX          128u
+#define H2_HEAD_MAX             (64u * KIB)
+#define H2_HEAD_KEEP_BYTES      (4u * KIB)
+#define H2_STREAMS_MAX          1000u       /* of a connection, where the server allows more */
+#define H2_STREAM_ID_MAX        (1u << 30u) /* then the connection is replaced */
 _Static_assert(H2_BACKLOG_MAX + 2 * H2_WRITE_BYTES <= CHANNEL_OUT_MAX,
                "what one flush adds to a full backlog must fit");
 

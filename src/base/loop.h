@@ -1,9 +1,11 @@
 /* The loop thread: sockets, timers and messages, on libuv.
  *
  * One thread owns the loop and all registries of the daemon, so there are no locks there. Nothing
- * that runs on it may block: no file I/O, no waiting, no Wasm. Other threads reach it only through
- * loop_post. Timers are embedded in what they belong to and kept in one heap over a single libuv
- * timer: 100,000 sleeping guests have 100,000 timers at 32 bytes each.
+ * that runs on it may block or take long: no waiting for a disk, no Wasm but guests that are quick
+ * (guest/worker.h). Other threads reach it only through loop_post. What a message that is run at
+ * the end of a turn (loop_post_quietly) writes to a connection leaves in the turn after. Timers are
+ * embedded in what they belong to and kept in one heap over a single libuv timer: 100,000 sleeping
+ * guests have 100,000 timers at 32 bytes each.
  */
 #ifndef ROOST_BASE_LOOP_H
 #define ROOST_BASE_LOOP_H

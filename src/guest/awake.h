@@ -64,6 +64,7 @@ struct awake {
     bool woke, fresh; /* during this event: made from a snapshot, or anew */
     uint64_t put_ns, sent_ns, picked_ns, handling_ns, done_ns;
     uint64_t cpu_ns;  /* running time of the last event */
+    bool faulted;     /* on the loop: it waited for a page from the disk */
     uint64_t debt_ns; /* running time of those before it that is not paid for */
 
     /* worker's */

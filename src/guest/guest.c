@@ -690,8 +690,10 @@ static size_t least_loaded(const struct guests *all)
 static bool is_quick(const struct guest *g)
 {
     const struct awake *a = g->awake;
+    const struct clock *clock = &g->all->opts.clock;
 
     return g->busy_us && g->busy_us < GUEST_QUICK_US && a->debt_ns == 0 &&
+           g->off_loop_ns <= clock->mono_ns(clock->ctx) &&
            (a->inst || (a->from && !a->verify && !a->writes_most));
 }
 
@@ -734,6 +736,7 @@ static int start_threads(struct guests *all, struct err *err)
                              .engine = all->opts.engine,
                              .arena = all->opts.arena,
                              .capabilities = all->opts.capabilities,
+                             .slow_save_ns = &all->slow_save_ns,
                              .back = came_back,
                              .elsewhere = elsewhere};
 
@@ -747,7 +750,7 @@ static int start_threads(struct guests *all, struct err *err)
         if (worker_start(&all->workers[all->nworkers], &env, err) < 0)
             return -1;
     }
-    sched_prompt(); /* the loop: all that comes, and the ticks, wait for it */
+    sched_prompt(); /* the loop: all that comes waits for it */
     return 0;
 }
 

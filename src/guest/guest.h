@@ -18,6 +18,8 @@
 #include "guest/mailbox.h"
 #include "guest/spec.h"
 
+#include <stdatomic.h>
+
 /* The states; the table of what leads where is in guest/machine.c and docs/architecture.md. */
 enum guest_state {
     G_COLD = 1, /* no instance, nothing saved: the next event starts it afresh */
@@ -105,6 +107,7 @@ struct guest {
     struct progress *progress; /* spec->nwatches of them */
     struct sub **subs;         /* the trigger's own, as many; the array is the guest's to free */
     uint32_t crashes;          /* in a row */
+    uint64_t off_loop_ns;      /* it may not run on the loop before */
     uint32_t busy_us;          /* of a worker, by its last event; 0: none yet, or it failed */
     uint64_t idle_since_ns, retry_ns, save_delay_ns;
     uint64_t paid_ns; /* when its running time will be paid for, at WORKER_LATE_SHARE of the time */
@@ -252,6 +255,7 @@ struct guests {
     size_t nrecords, records_room;
     struct guests_stats stats;
     struct ticker *ticker;
+    atomic_uint_fast64_t slow_save_ns; /* when a worker last found the disk slow */
     struct budget budget;
     bool draining, drained;
     size_t gone;

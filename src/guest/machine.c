@@ -210,8 +210,8 @@ static void plan_end(struct guest *g, uint64_t now)
     atomic_store(&a->abandon, false);
     a->alone = !g->behind && !g->all->budget.waiting && (due == 0 || due > now + QUIET_NS);
     a->stays = !guest_sleeps(g) || rest >= QUIET_NS;
-    a->save_here =
-        a->alone && g->spec->sleep_mode == SLEEP_AUTO && (rest == 0 || g->sleep_now) && is_light(g);
+    a->save_here = a->alone && g->spec->sleep_mode == SLEEP_AUTO && is_light(g) &&
+                   (g->sleep_now || (rest == 0 && may_sleep(g)));
     if (a->save_here)
         save_as(g);
 }
@@ -364,12 +364,22 @@ static uint32_t busy_us(const struct awake *a)
     return ns / 1000 < UINT32_MAX ? (uint32_t)(ns / 1000) + 1 : UINT32_MAX;
 }
 
+/* It held up the loop, by computing or by waiting for the disk: not there again for a while. */
+static void note_slow_on_loop(struct guest *g)
+{
+    const struct awake *a = g->awake;
+
+    if (a->worker_at == 0 && (a->cpu_ns > TICK_NS || a->faulted))
+        g->off_loop_ns = now_of(g) + OFF_LOOP_NS;
+}
+
 static void event_done(struct guest *g)
 {
     struct awake *a = g->awake;
 
     note_latency(g);
     g->busy_us = busy_us(a);
+    note_slow_on_loop(g);
     g->crashes = 0;
     g->verify = false;
     a->verify = false;
@@ -418,6 +428,7 @@ static void trapped(struct guest *g)
              g->awake->err.msg, (unsigned long long)(delay / NS_PER_MS));
     guest_note_error(g, g->awake->err.msg);
     g->busy_us = 0;
+    note_slow_on_loop(g);
     g->counts.traps++;
     g->all->stats.counts.traps++;
     mailbox_failed(&g->mailbox, now);

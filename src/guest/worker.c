@@ -17,6 +17,7 @@
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 struct queue {
     struct awake *first, **last;
@@ -29,7 +30,7 @@ struct worker {
     struct capabilities capabilities;
     struct queue ready, late;                   /* runnable */
     unsigned turns;                             /* of the first queue since one of the late one */
-    uint64_t save_here_ns;                      /* not before: writing was slow */
+    long faults;                                /* of one on the loop: this thread's, so far */
     struct instance *spares[WORKER_SPARES_MAX]; /* blank, of guests that were saved here */
     unsigned next_spare;
     bool spare_used;
@@ -120,10 +121,24 @@ static void time_passed(struct timer *t)
 
 /* --- an event's way through the worker --- */
 
+/* Whether this thread waited for pages from the disk since it was asked last. */
+static bool waited_for_pages(struct worker *w)
+{
+    struct rusage usage;
+    bool waited;
+
+    if (getrusage(RUSAGE_THREAD, &usage) < 0)
+        return false;
+    waited = usage.ru_majflt != w->faults;
+    w->faults = usage.ru_majflt;
+    return waited;
+}
+
 static void event_ends(struct awake *a)
 {
     a->done_ns = clock_now_ns();
     a->cpu_ns = a->inst ? instance_cpu_ns(a->inst) : 0;
+    a->faulted = self->env.on_loop && waited_for_pages(self);
     loop_timer_clear(self->loop, &a->deadline);
     session_end(a);
 }
@@ -246,13 +261,21 @@ static struct instance *spare_take(const struct awake *a, const struct instance_
     return NULL;
 }
 
+/* One worker that had to wait speaks for all, and the loop believes it for longer. */
+static bool disk_is_slow(uint64_t now)
+{
+    uint64_t slow = atomic_load(self->env.slow_save_ns);
+
+    return slow && now < slow + (self->env.on_loop ? SAVE_HERE_LOOP_PAUSE_NS : SAVE_HERE_PAUSE_NS);
+}
+
 /* Saves the guest and drops its instance. Where that fails it is as it was, and an I/O thread will
  * try it again and say why. */
 static bool save_here(struct awake *a)
 {
     uint64_t now = clock_now_ns();
 
-    if (!a->save_here || has_runnable(self) || now < self->save_here_ns)
+    if (!a->save_here || has_runnable(self) || disk_is_slow(now))
         return false;
     a->decided_ns = now;
     a->saved = NULL;
@@ -264,7 +287,7 @@ static bool save_here(struct awake *a)
     a->inst = NULL;
     a->slept_ns = clock_now_ns();
     if (a->slept_ns - now > SAVE_HERE_SLOW_NS)
-        self->save_here_ns = a->slept_ns + SAVE_HERE_PAUSE_NS;
+        atomic_store(self->env.slow_save_ns, a->slept_ns);
     iopool_trim(self->env.io);
     return true;
 }
@@ -309,7 +332,8 @@ static int make_instance(struct awake *a)
     struct instance_opts opts;
 
     guest_instance_opts(a, &opts);
-    a->inst = spare_take(a, &opts);
+    if (!a->verify || a->fetched) /* else it goes to an I/O thread first */
+        a->inst = spare_take(a, &opts);
     if (!a->inst &&
         instance_new(&a->inst, self->env.engine, guest_image(a->guest), &opts, &a->err) < 0) {
         failed(a, OUT_NO_ROOM);

@@ -387,6 +387,43 @@ static uint64_t pages_used(struct ledgers *l)
     return st.used_pages;
 }
 
+/* A small guest is saved by its worker; that asks for room in the queue as any sleep does. */
+static void test_full_queue_keeps_small_guests_awake(void **state)
+{
+    static uint8_t bytes[1 << 19];
+    struct ledgers *l = *state;
+    struct unwritable u;
+    struct err err = {0};
+    struct guest *g;
+    uint64_t sleeps;
+
+    ledgers_open(l, 1, true);
+    g = ledgers_add(l, 1, 8, NULL);
+    for (int i = 0; i < 4; i++)
+        ledgers_round(l, g);
+    db_idle(l->rig.db);
+    unwritable_begin(&u, tmp_file(&l->dir, "db"));
+    for (unsigned k = 0; k < 140; k++) {
+        struct db_batch *b;
+
+        assert_int_equal(db_batch_new(&b, &err), 0);
+        assert_int_equal(db_batch_put(b, "t", &k, sizeof(k), bytes, sizeof(bytes), &err), 0);
+        (void)db_submit(l->rig.db, b, NULL, NULL);
+    }
+    assert_false(db_has_room(l->rig.db));
+    sleeps = g->counts.sleeps;
+    for (int i = 0; i < 4; i++) {
+        ledgers_change(l, g, 0);
+        assert_true(rig_run(&l->rig, ledgers_any_event, NULL, SETTLE_S));
+        while (g->state != G_IDLE || mailbox_len(g->mailbox))
+            assert_true(rig_run(&l->rig, ledgers_any_event, NULL, SETTLE_S));
+    }
+    assert_int_equal(g->counts.sleeps, sleeps);
+    unwritable_undo(&u);
+    ledgers_close(l);
+    unwritable_end(&u);
+}
+
 /* What could not be committed for a while is, and what waited for it is free again. */
 static void test_database_that_works_again(void **state)
 {
@@ -438,6 +475,7 @@ int main(void)
         TEST(test_every_call_of_the_disk_fails_in_turn),
         TEST(test_database_that_cannot_be_written),
         TEST(test_database_that_works_again),
+        TEST(test_full_queue_keeps_small_guests_awake),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
