@@ -64,8 +64,9 @@ struct slot *snapshot_slots(const struct snapshot *s);
 struct run *snapshot_runs(const struct snapshot *s);
 struct global_bits *snapshot_globals(const struct snapshot *s);
 void snapshot_free(struct snapshot *s);
-/* The same in memory that this thread allocates: it stays for as long as the guest sleeps, and where
- * it was made it would keep apart what is freed around it. Takes s; without memory s itself. */
+/* The same in memory that this thread allocates: it stays for as long as the guest sleeps, and
+ * where it was made it would keep apart what is freed around it. Takes s; without memory s itself.
+ */
 struct snapshot *snapshot_moved(struct snapshot *s);
 /* Data pages that its own sleep wrote: 0 where nothing had changed. */
 uint32_t snapshot_written(const struct snapshot *s);
@@ -104,9 +105,9 @@ struct save {
  * a new slot and makes the new snapshot: base's runs overlaid with the new ones. Where the result
  * would have more than SNAPSHOT_RUNS_MAX runs, neighbouring runs are joined over clean pages; where
  * it would have more than SNAPSHOT_SLOTS_MAX slots, or slots of more than twice the pages that are
- * live (headers included), the smallest or deadest slots are written anew (snapshot_plan.c). Where nothing changed no slot is
- * written, and the new snapshot stands on base's alone. I/O thread; blocks for the writes; does not
- * sync.
+ * live (headers included), the smallest or deadest slots are written anew (snapshot_plan.c). Where
+ * nothing changed no slot is written, and the new snapshot stands on base's alone. I/O thread;
+ * blocks for the writes; does not sync.
  *
  * dropped: slots of base that the new snapshot no longer uses (array of SNAPSHOT_SLOTS_MAX given by
  * the caller), *ndropped how many. id.generation must be above base's, the rest of the id the same.

@@ -30,7 +30,7 @@
 #ifndef LEDGERS_MAX
 #define LEDGERS_MAX 32
 #endif
-#define SETTLE_S    60u
+#define SETTLE_S 60u
 
 struct book {
     char id[64]; /* of the guest */
