@@ -156,7 +156,8 @@ static void traps(struct ledgers *l, const char *module, const char *const *env,
     rig_change(&l->rig, g, "test/good", "{}");
     while (g->counts.events == g->counts.traps)
         assert_true(rig_run(&l->rig, ledgers_any_event, NULL, SETTLE_S));
-    assert_int_equal(g->counts.fresh_starts, g->counts.events - g->counts.wakes);
+    /* One for each trap and one for the good key; the bad one may have trapped again since. */
+    assert_in_range(g->counts.fresh_starts, g->counts.traps, g->counts.traps + 1);
     neighbour_check(l, near);
     ledgers_close(l);
 }
