@@ -11,6 +11,7 @@
  *   N.events_per_s    handled by N workers; the median of the blocks, as all that follows
  *   speedup           of two workers over one, in the same round
  *   loop_us_per_event CPU time of the loop's thread, with two workers
+ *   loop_wakes_per_event   how often it was woken for that
  *   N.cpu_us          of all the daemon's threads, for an event ...
  *   N.worker_us       ... of the workers' among them ...
  *   N.guest_us        ... and what of that was the guest's
@@ -31,6 +32,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -49,11 +51,11 @@ static const char *const kind_names[KINDS] = {
 
 /* What a kind of block gave, for one worker and for two. */
 struct figures {
-    struct samples rate, loop_us, cpu_us, worker_us, guest_us, cores;
+    struct samples rate, loop_us, loop_wakes, cpu_us, worker_us, guest_us, cores;
 };
 
 struct mark {
-    uint64_t wall_ns, loop_ns, all_ns, workers_ns, guest_ns, events;
+    uint64_t wall_ns, loop_ns, all_ns, workers_ns, guest_ns, events, wakes;
 };
 
 struct bench {
@@ -70,7 +72,7 @@ struct bench {
     unsigned returned;
     struct figures figures[KINDS][3];
     struct samples speedup[KINDS];
-    const char *dir;
+    const char *dir, *only;
 };
 
 static uint64_t cpu_ns(clockid_t clock)
@@ -254,12 +256,16 @@ static void run_for(struct bench *b, uint64_t ns)
 
 static struct mark mark(const struct bench *b)
 {
+    struct rusage loop;
+
+    getrusage(RUSAGE_THREAD, &loop);
     return (struct mark){.wall_ns = clock_now_ns(),
                          .loop_ns = cpu_ns(CLOCK_THREAD_CPUTIME_ID),
                          .all_ns = cpu_ns(CLOCK_PROCESS_CPUTIME_ID),
                          .workers_ns = workers_cpu_ns(),
                          .guest_ns = b->guest_ns,
-                         .events = b->events};
+                         .events = b->events,
+                         .wakes = (uint64_t)loop.ru_nvcsw};
 }
 
 static double note(struct figures *f, const struct mark *from, const struct mark *to)
@@ -270,6 +276,7 @@ static double note(struct figures *f, const struct mark *from, const struct mark
 
     samples_add(&f->rate, events * 1e9 / wall_ns);
     samples_add(&f->loop_us, (double)(to->loop_ns - from->loop_ns) / events / 1e3);
+    samples_add(&f->loop_wakes, (double)(to->wakes - from->wakes) / events);
     samples_add(&f->cpu_us, all_ns / events / 1e3);
     samples_add(&f->worker_us, (double)(to->workers_ns - from->workers_ns) / events / 1e3);
     samples_add(&f->guest_us, (double)(to->guest_ns - from->guest_ns) / events / 1e3);
@@ -462,16 +469,26 @@ static void put(struct result *r, struct bench *b, enum kind kind)
                    samples_quantile(&b->figures[kind][2].cpu_us, .5),
                "%s.cpu_speedup", name);
     result_put(r, samples_quantile(&b->figures[kind][2].loop_us, .5), "%s.loop_us_per_event", name);
+    result_put(r, samples_quantile(&b->figures[kind][2].loop_wakes, .5), "%s.loop_wakes_per_event",
+               name);
+}
+
+static bool wanted(const struct bench *b, enum kind kind)
+{
+    return !b->only || !strcmp(b->only, kind_names[kind]);
 }
 
 static void round_of_blocks(struct bench *b, double seconds)
 {
-    for (enum kind kind = ASLEEP; kind < BARE; kind++) {
-        double one = block(b, kind, 1, seconds), two = block(b, kind, 2, seconds);
+    for (enum kind kind = ASLEEP; kind < KINDS; kind++) {
+        double one, two;
 
+        if (!wanted(b, kind))
+            continue;
+        one = kind == BARE ? bare_block(b, 1, seconds) : block(b, kind, 1, seconds);
+        two = kind == BARE ? bare_block(b, 2, seconds) : block(b, kind, 2, seconds);
         samples_add(&b->speedup[kind], two / one);
     }
-    samples_add(&b->speedup[BARE], bare_block(b, 2, seconds) / bare_block(b, 1, seconds));
 }
 
 static int report(struct bench *b, unsigned rounds, double seconds, const char *json)
@@ -484,7 +501,8 @@ static int report(struct bench *b, unsigned rounds, double seconds, const char *
     result_setting(r, "guests", "%d", GUESTS);
     result_setting(r, "in_hand", "%d", IN_HAND);
     for (enum kind kind = ASLEEP; kind < KINDS; kind++)
-        put(r, b, kind);
+        if (wanted(b, kind))
+            put(r, b, kind);
     result_put(r, samples_quantile(&b->forth, .5), "scaling.handover_p50_us");
     result_put(r, samples_quantile(&b->back, .5), "scaling.handover_back_p50_us");
     result_put(r, samples_quantile(&b->floor, .5), "scaling.floor.handover_p50_us");
@@ -496,6 +514,7 @@ int main(int argc, char **argv)
     static const struct option options[] = {{"quick", no_argument, NULL, 'q'},
                                             {"json", required_argument, NULL, 'j'},
                                             {"dir", required_argument, NULL, 'd'},
+                                            {"only", required_argument, NULL, 'o'}, /* a kind */
                                             {0}};
     static struct bench b;
     const char *json = NULL;
@@ -511,6 +530,8 @@ int main(int argc, char **argv)
             json = optarg;
         else if (opt == 'd')
             b.dir = optarg;
+        else if (opt == 'o')
+            b.only = optarg;
         else
             return 2;
     }
