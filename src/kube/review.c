@@ -147,7 +147,7 @@ static void answered(void *ctx, const uint8_t *body, size_t len, const struct er
 {
     struct review *r = ctx;
     struct err err = {0};
-    struct verdict v;
+    struct verdict v = {0};
 
     if (failed)
         err = *failed;

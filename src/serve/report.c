@@ -190,8 +190,8 @@ static json_t *room_json(const struct report *r)
     return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "awake", (json_int_t)b->awake,
                      "awakeMax", (json_int_t)b->awake_max, "waiting", (json_int_t)b->nwaiting,
                      "waited", (json_int_t)b->waited, "earlySleeps", (json_int_t)b->early,
-                     "memoryBytes", (json_int_t)(b->pages * PAGE_BYTES), "memoryBytesMax",
-                     (json_int_t)(b->pages_max * PAGE_BYTES), "mappings", (json_int_t)b->maps,
+                     "memoryBytes", (json_int_t)b->pages * PAGE_BYTES, "memoryBytesMax",
+                     (json_int_t)b->pages_max * PAGE_BYTES, "mappings", (json_int_t)b->maps,
                      "mappingsMax", (json_int_t)b->maps_max);
 }
 

@@ -84,7 +84,7 @@ static void note_write(int fd, size_t len, off_t offset)
 
     if (crash.lost == NOTHING || (fcntl(fd, F_GETFL) & O_DSYNC) == O_DSYNC)
         return;
-    if (crash.n == WRITES_MAX || !(u->was = calloc(1, len)))
+    if (crash.n == WRITES_MAX || !(u->was = calloc(1, len + 1)))
         _exit(1);
     n = pread(fd, u->was, len, offset);
     *u = (struct undo){.fd = fd, .offset = offset, .len = len, .was = u->was, .file = file_of(fd)};

@@ -658,6 +658,13 @@ static void test_folders_in_name_order(void **state)
         remove_file(*name);
 }
 
+/* Without its NUL. */
+static void put_text(char *at, const char *text)
+{
+    while (*text)
+        *at++ = *text++;
+}
+
 static void test_what_cannot_be_read(void **state)
 {
     struct results r = {.n = 0};
@@ -676,17 +683,17 @@ static void test_what_cannot_be_read(void **state)
     assert_non_null(big);
     /* A document of the most bytes; one that ends nowhere; one of more bytes. */
     memset(big, ' ', SPEC_BYTES_MAX);
-    memcpy(big, "--- ~", 5);
+    put_text(big, "--- ~");
     path_of(path, "f.yaml");
     write_file("f.yaml", big, SPEC_BYTES_MAX);
     assert_int_equal(guest_spec_read_file(path, take, &r, &err), 0);
-    memcpy(big + SPEC_BYTES_MAX - 4, "{x: ", 4);
-    memcpy(big, "--- [", 5);
+    put_text(big + SPEC_BYTES_MAX - 4, "{x: ");
+    put_text(big, "--- [");
     write_file("f.yaml", big, SPEC_BYTES_MAX);
     assert_int_equal(guest_spec_read_file(path, take, &r, &err), -1);
     assert_int_equal(err.code, ERR_INVALID);
     memset(big, ' ', SPEC_BYTES_MAX + 2);
-    memcpy(big, "--- [", 5);
+    put_text(big, "--- [");
     big[SPEC_BYTES_MAX + 1] = ']';
     write_file("f.yaml", big, SPEC_BYTES_MAX + 2);
     assert_int_equal(guest_spec_read_file(path, take, &r, &err), -1);
