@@ -218,8 +218,10 @@ _Static_assert(ARENA_BYTES_MAX / 4096 < (1ull << 32), "places in the arena are 3
 #define SAVE_HERE_MEMORY      1024u /* ... of guests up to this, in pages ... */
 #define INSTANCE_PIECE_BYTES  MIB   /* of memory that is given back at once */
 #define SAVE_HERE_SLOW_NS                                                                          \
-    (10ull * 1000 * 1000) /* ... unless one took so long, then not for ...                         \
-                           */
+    (10ull * 1000 * 1000)                       /* ... unless one took so long, then not for ...   \
+                                                 */
+#define SAVE_HERE_BUSY_NS       (200ull * 1000) /* while others wait: unless one took so long, ... */
+#define SAVE_HERE_REST_NS       (10ull * 1000 * 1000) /* ... then not for this */
 #define SAVE_HERE_PAUSE_NS      (1000ull * 1000 * 1000)
 #define SAVE_HERE_LOOP_PAUSE_NS (60ull * 1000 * 1000 * 1000) /* of the worker on the loop */
 #define OFF_LOOP_NS             (10ull * 1000 * 1000 * 1000) /* for a guest that held the loop up */

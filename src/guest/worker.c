@@ -33,6 +33,7 @@ struct worker {
     long faults;                                /* of one on the loop: this thread's, so far */
     struct instance *spares[WORKER_SPARES_MAX]; /* blank, of guests that were saved here */
     unsigned next_spare;
+    uint64_t save_busy_ns; /* until then no save here while others wait: one took long */
     bool spare_used;
     struct timer spares_end;
     struct msg stop;
@@ -275,7 +276,7 @@ static bool save_here(struct awake *a)
 {
     uint64_t now = clock_now_ns();
 
-    if (!a->save_here || has_runnable(self) || disk_is_slow(now))
+    if (!a->save_here || disk_is_slow(now) || (has_runnable(self) && now < self->save_busy_ns))
         return false;
     a->decided_ns = now;
     a->saved = NULL;
@@ -288,6 +289,8 @@ static bool save_here(struct awake *a)
     a->slept_ns = clock_now_ns();
     if (a->slept_ns - now > SAVE_HERE_SLOW_NS)
         atomic_store(self->env.slow_save_ns, a->slept_ns);
+    if (a->slept_ns - now > SAVE_HERE_BUSY_NS)
+        self->save_busy_ns = a->slept_ns + SAVE_HERE_REST_NS;
     iopool_trim(self->env.io);
     return true;
 }

@@ -12,9 +12,9 @@
  * wake from disk. It reads no files: where a snapshot is not in the page cache, the guest goes to
  * an I/O thread first (guest/iopool.h) and comes back.
  *
- * A guest that is to sleep after its event and changed a few pages is saved here, as long as nobody
- * waits for the worker and the disk takes it at once: handing it to another thread costs more than
- * writing it. For the same reason the loop is not woken for news that can wait for its next tick.
+ * A guest that is to sleep after its event and changed a few pages is saved here, as long as the
+ * disk takes that at once: handing it to another thread costs more than writing it, also where
+ * others wait. For the same reason the loop is not woken for news that can wait for its next tick.
  */
 #ifndef ROOST_GUEST_WORKER_H
 #define ROOST_GUEST_WORKER_H
