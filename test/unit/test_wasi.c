@@ -432,7 +432,7 @@ static void test_a_write_is_short_at_its_lines(void **state)
     assert_int_equal(call(g, "fd_write", 2, 16, 2, 40), 0);
     assert_int_equal(read32(g, 40), WASI_WRITE_LINES_MAX + 3);
     assert_int_equal(g->sink.lines, WASI_WRITE_LINES_MAX);
-    assert_string_equal(g->sink.text + g->sink.len - 8, "|2:|2:aaa|" + 2);
+    assert_string_equal(g->sink.text + g->sink.len - 8, ":|2:aaa|");
     wasi_flush(&g->wasi);
     assert_int_equal(g->sink.lines, WASI_WRITE_LINES_MAX);
 }
