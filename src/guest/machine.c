@@ -56,6 +56,12 @@ static bool may_sleep(const struct guest *g)
     return guest_sleeps(g) && db_has_room(g->all->opts.db);
 }
 
+/* What happens to it when it has nothing more to do; its worker may do the same. */
+static bool sleeps_at_once(const struct guest *g)
+{
+    return g->sleep_now || (g->spec->sleep_after_ns + g->save_delay_ns == 0 && may_sleep(g));
+}
+
 /* Asleep or cold, so that what is recorded and its memory agree. */
 static void record_again(struct guest *g)
 {
@@ -210,8 +216,8 @@ static void plan_end(struct guest *g, uint64_t now)
     atomic_store(&a->abandon, false);
     a->alone = !g->behind && !g->all->budget.waiting && (due == 0 || due > now + QUIET_NS);
     a->stays = !guest_sleeps(g) || rest >= QUIET_NS;
-    a->save_here = a->alone && g->spec->sleep_mode == SLEEP_AUTO && is_light(g) &&
-                   (g->sleep_now || (rest == 0 && may_sleep(g)));
+    a->save_here =
+        a->alone && g->spec->sleep_mode == SLEEP_AUTO && is_light(g) && sleeps_at_once(g);
     if (a->save_here)
         save_as(g);
 }
@@ -332,7 +338,7 @@ static void rest(struct guest *g)
     look_again(g);
     if (g->hold == 0 && !g->all->draining && key_due(g, now))
         post(g, GE_WAKE);
-    else if (g->sleep_now || (g->spec->sleep_after_ns + g->save_delay_ns == 0 && may_sleep(g)))
+    else if (sleeps_at_once(g))
         post(g, GE_SLEEP);
     else
         rest_awake(g);
