@@ -117,7 +117,7 @@ static void *moments(void *ctx)
 
     sched_prompt();
     for (uint64_t at = first; at < until + PERIOD_NS; at += PERIOD_NS) {
-        struct timespec ts = {.tv_sec = (time_t)(at / NS_PER_S), .tv_nsec = (long)(at % NS_PER_S)};
+        struct timespec ts = clock_timespec(at);
 
         clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &ts, NULL);
         if (!atomic_exchange(&b->posted, true))

@@ -329,8 +329,7 @@ static int group_commit(struct db *db, const struct db_batch *group, struct err 
 
 static void wait_until(struct db *db, uint64_t deadline_ns)
 {
-    struct timespec t = {.tv_sec = (time_t)(deadline_ns / NS_PER_S),
-                         .tv_nsec = (long)(deadline_ns % NS_PER_S)};
+    struct timespec t = clock_timespec(deadline_ns);
 
     db->wake_at_bytes = DB_GROUP_BYTES;
     while (!db->closing && db->stats.bytes_queued < DB_GROUP_BYTES)
@@ -421,7 +420,7 @@ static void note_success(struct db *db, bool retried)
 static bool wait_for_retry(struct db *db, uint64_t ns)
 {
     uint64_t due = clock_now_ns() + ns;
-    struct timespec t = {.tv_sec = (time_t)(due / NS_PER_S), .tv_nsec = (long)(due % NS_PER_S)};
+    struct timespec t = clock_timespec(due);
     bool closing;
 
     pthread_mutex_lock(&db->lock);
@@ -476,12 +475,7 @@ static void *commit_main(void *arg)
 
 static void locks_init(struct db *db)
 {
-    pthread_condattr_t attr;
-
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&db->ready, &attr);
-    pthread_condattr_destroy(&attr);
+    clock_cond_init(&db->ready);
     pthread_mutex_init(&db->lock, NULL);
     pthread_mutex_init(&db->env_lock, NULL);
     db->tail = &db->head;

@@ -7,13 +7,8 @@
 
 void inbox_init(struct inbox *in)
 {
-    pthread_condattr_t attr;
-
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
     pthread_mutex_init(&in->lock, NULL);
-    pthread_cond_init(&in->ready, &attr);
-    pthread_condattr_destroy(&attr);
+    clock_cond_init(&in->ready);
     in->head = NULL;
     in->tail = &in->head;
     in->told = false;
@@ -106,8 +101,7 @@ struct msg *inbox_take(struct inbox *in)
 
 struct msg *inbox_wait(struct inbox *in, unsigned long long deadline_ns)
 {
-    struct timespec ts = {.tv_sec = (time_t)(deadline_ns / NS_PER_S),
-                          .tv_nsec = (long)(deadline_ns % NS_PER_S)};
+    struct timespec ts = clock_timespec(deadline_ns);
     struct msg *m;
     int rc = 0;
 

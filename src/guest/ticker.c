@@ -46,8 +46,7 @@ static void park(struct ticker *t)
 static void rest(struct ticker *t)
 {
     uint64_t until = clock_now_ns() + TICK_REST_NS;
-    struct timespec ts = {.tv_sec = (time_t)(until / NS_PER_S),
-                          .tv_nsec = (long)(until % NS_PER_S)};
+    struct timespec ts = clock_timespec(until);
     int rc = 0;
 
     pthread_mutex_lock(&t->lock);
@@ -89,7 +88,6 @@ static void *ticker_main(void *arg)
 int ticker_start(struct ticker **out, struct engine *engine, struct loop *loop, struct err *err)
 {
     struct ticker *t = calloc(1, sizeof(*t));
-    pthread_condattr_t clock;
     pthread_attr_t attr;
     int rc;
 
@@ -98,10 +96,7 @@ int ticker_start(struct ticker **out, struct engine *engine, struct loop *loop, 
     t->engine = engine;
     t->loop = loop;
     pthread_mutex_init(&t->lock, NULL);
-    pthread_condattr_init(&clock);
-    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
-    pthread_cond_init(&t->wanted, &clock);
-    pthread_condattr_destroy(&clock);
+    clock_cond_init(&t->wanted);
     pthread_attr_init(&attr);
     pthread_attr_setstacksize(&attr, TICKER_STACK_BYTES);
     rc = pthread_create(&t->thread, &attr, ticker_main, t);
