@@ -207,6 +207,24 @@ static inline void ledgers_round(struct ledgers *l, struct guest *g)
     ledgers_settle(l);
 }
 
+/* A neighbour that has something to do all the time, until g has had so many events; how many of
+ * its own events ended meanwhile. */
+static inline unsigned ledgers_beside(struct ledgers *l, struct guest *near, const struct guest *g,
+                                      uint64_t events)
+{
+    uint64_t before = near->counts.events, last = before - 1;
+    unsigned turns = 0;
+
+    while (g->counts.events < events) {
+        if (near->counts.events != last)
+            ledgers_change(l, near, turns++ % 3);
+        last = near->counts.events;
+        if (!rig_run(&l->rig, ledgers_any_event, NULL, SETTLE_S))
+            fail_msg("nothing happens for %u s", SETTLE_S);
+    }
+    return (unsigned)(near->counts.events - before);
+}
+
 /* Every change of every key was handled. */
 static inline void ledgers_check_handled(const struct ledgers *l)
 {

@@ -16,24 +16,6 @@ static struct guest *add(struct ledgers *l, const char *module, const char *cons
     return g;
 }
 
-/* A neighbour that has something to do all the time, until g has had so many events; how many of
- * its own events ended meanwhile. */
-static unsigned beside(struct ledgers *l, struct guest *near, const struct guest *g,
-                       uint64_t events)
-{
-    uint64_t before = near->counts.events, last = before - 1;
-    unsigned turns = 0;
-
-    while (g->counts.events < events) {
-        if (near->counts.events != last)
-            ledgers_change(l, near, turns++ % 3);
-        last = near->counts.events;
-        if (!rig_run(&l->rig, ledgers_any_event, NULL, SETTLE_S))
-            fail_msg("nothing happens for %u s", SETTLE_S);
-    }
-    return (unsigned)(near->counts.events - before);
-}
-
 static struct guest *neighbour(struct ledgers *l)
 {
     struct guest *g;
@@ -61,7 +43,7 @@ static void test_slow_guest_yields_to_its_neighbour(void **state)
     struct guest *near = neighbour(l), *slow = add(l, "slowcpu", env, NULL);
 
     rig_change(&l->rig, slow, "test/x", "{}");
-    assert_true(beside(l, near, slow, 1) >= 10);
+    assert_true(ledgers_beside(l, near, slow, 1) >= 10);
     assert_int_equal(slow->counts.traps + slow->counts.failures, 0);
     neighbour_check(l, near);
     ledgers_close(l);
@@ -88,7 +70,7 @@ static void test_spinning_guests_are_cut(void **state)
         rig_change(&l->rig, spin[i], key, "{}");
     }
     for (int i = 0; i < 10; i++)
-        events += beside(l, near, spin[i], 1);
+        events += ledgers_beside(l, near, spin[i], 1);
     assert_true(events >= 10);
     for (int i = 0; i < 10; i++) {
         assert_true(spin[i]->counts.traps >= 1);
@@ -134,7 +116,7 @@ static void test_start_that_never_ends(void **state)
     struct guest *near = neighbour(l), *g = add(l, "slowstart", NULL, short_cpu);
 
     rig_change(&l->rig, g, "test/x", "{}");
-    beside(l, near, g, 1);
+    ledgers_beside(l, near, g, 1);
     assert_int_equal(g->counts.traps, 1);
     assert_non_null(strstr(g->last_error, "limit cpu passed"));
     neighbour_check(l, near);
@@ -149,7 +131,7 @@ static void traps(struct ledgers *l, const char *module, const char *const *env,
     struct guest *near = neighbour(l), *g = add(l, module, env, short_cpu);
 
     rig_change(&l->rig, g, "test/bad", "{}");
-    beside(l, near, g, 3);
+    ledgers_beside(l, near, g, 3);
     assert_int_equal(g->counts.traps, 3);
     if (!strstr(g->last_error, why))
         fail_msg("last error: %s", g->last_error);
@@ -310,7 +292,7 @@ static void test_flood_of_lines_is_cut(void **state)
     near = neighbour(l);
     g = add(l, "flood", env, NULL);
     rig_change(&l->rig, g, "test/bad", "{}");
-    beside(l, near, g, 1);
+    ledgers_beside(l, near, g, 1);
     neighbour_check(l, near);
     events = near->counts.events;
     ledgers_close(l);

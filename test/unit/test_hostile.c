@@ -148,23 +148,6 @@ static void check_back_off(const struct tries *t, const char *module)
                      (unsigned long long)(t->picked[i] - t->over[i - 1]) / 1000);
 }
 
-/* The neighbour has something to do all the time, until g had so many events. */
-static unsigned beside(struct ledgers *l, struct guest *near, const struct guest *g,
-                       uint64_t events)
-{
-    uint64_t before = near->counts.events, last = before - 1;
-    unsigned turns = 0;
-
-    while (g->counts.events < events) {
-        if (near->counts.events != last)
-            ledgers_change(l, near, turns++ % 3);
-        last = near->counts.events;
-        if (!rig_run(&l->rig, ledgers_any_event, NULL, SETTLE_S))
-            fail_msg("nothing happens for %u s", SETTLE_S);
-    }
-    return (unsigned)(near->counts.events - before);
-}
-
 static void one_kind(struct ledgers *l, struct guest *near, const struct kind *k)
 {
     const char *env[] = {k->env, NULL};
@@ -183,7 +166,7 @@ static void one_kind(struct ledgers *l, struct guest *near, const struct kind *k
     snprintf(key, sizeof(key), "test/bad-%s", k->module);
     rig_change(&l->rig, g, key, "{}");
     quiet_log(&kept);
-    beside(l, near, g, k->traps ? 4 : 1);
+    ledgers_beside(l, near, g, k->traps ? 4 : 1);
     log_back(kept);
     l->seen = NULL;
     if (k->traps)
@@ -239,7 +222,7 @@ static void test_all_at_once(void **state)
         rig_change(&l->rig, g[i], key, "{}");
     }
     for (size_t i = 0; i < n; i++)
-        beside(l, near, g[i], kinds[i].traps ? 3 : 1);
+        ledgers_beside(l, near, g[i], kinds[i].traps ? 3 : 1);
     log_back(kept);
     for (size_t i = 0; i < n; i++)
         check_report(g[i], &kinds[i]);
