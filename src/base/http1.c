@@ -1,16 +1,20 @@
-/* The server. A connection is in one of four phases, and each has its deadline:
+/* The server. A connection is in one of six phases, and each has its deadline:
  *
  *   IDLE     between requests; nothing of a head is there yet   idle_timeout
  *   HEAD     some bytes of a head                               head_timeout, from its first byte
+ *   BODY     a head, and not all of its body                    body_timeout
+ *   WORKING  the answer comes later; nothing is read            work_timeout, then 504
  *   WRITING  an answer is on its way; nothing is read           write_timeout
  *   CLOSING  its handle is being closed
  *
  * A new connection is in HEAD: whoever connects has something to say. Bytes that came behind a
  * request wait in `in` until its answer is written (pipelining), which is why reading stops: `in`
- * never holds more than one head's maximum.
+ * never holds more than one head's maximum. A body is read into its own buffer, and not a byte more
+ * than was stated.
  *
  * Memory: the listener and each connection hold a libuv handle and are released in its close
- * callback; the server goes with the last of them.
+ * callback; the server goes with the last of them. An answer that comes later is its owner's, and
+ * knows its connection for as long as that is there.
  */
 #include "base/http1.h"
 
@@ -28,7 +32,12 @@
 #include <sys/un.h>
 #include <uv.h>
 
-enum phase { IDLE = 1, HEAD, WRITING, CLOSING };
+enum phase { IDLE = 1, HEAD, BODY, WORKING, WRITING, CLOSING };
+
+struct http1_later {
+    struct conn *conn; /* NULL: nobody waits any more */
+    struct http1_response res;
+};
 
 struct conn {
     uv_pipe_t handle;
@@ -37,11 +46,16 @@ struct conn {
     struct timer deadline;
     enum phase phase;
     struct buf in;
+    /* The request under way, from its body on. */
+    struct http1_request *req;
+    struct buf body;
     /* The answer under way. */
+    struct http1_later *later;
     uv_write_t write;
     struct http1_response res;
-    char head[256];
-    bool last; /* close after it */
+    char head[384];
+    bool last, head_only; /* close after it; no body is sent */
+    bool handling;        /* its handler is being called */
 };
 
 struct http1_server {
@@ -52,6 +66,7 @@ struct http1_server {
     struct http1_options opts;
     struct conn *conns;
     unsigned nconns, handles;
+    uint64_t bodies; /* bytes of all requests under way, as they were stated */
     char *path;
     dev_t dev; /* the socket file that is ours */
     ino_t ino;
@@ -59,6 +74,7 @@ struct http1_server {
 };
 
 static void conn_parse(struct conn *c);
+static void conn_handle(struct conn *c);
 
 /* --- closing --- */
 
@@ -68,6 +84,17 @@ static void handle_gone(struct http1_server *s)
         return;
     free(s->path);
     free(s);
+}
+
+/* The request is over: its body gives back its room. */
+static void request_free(struct conn *c)
+{
+    if (!c->req)
+        return;
+    c->server->bodies -= c->req->body_len;
+    buf_free(&c->body);
+    free(c->req);
+    c->req = NULL;
 }
 
 static void conn_closed(uv_handle_t *handle)
@@ -89,6 +116,9 @@ static void conn_close(struct conn *c)
         return;
     c->phase = CLOSING;
     loop_timer_clear(s->loop, &c->deadline);
+    request_free(c);
+    if (c->later)
+        c->later->conn = NULL;
     if (c->prev)
         c->prev->next = c->next;
     else
@@ -101,9 +131,26 @@ static void conn_close(struct conn *c)
 
 /* --- phases --- */
 
+static void conn_answer(struct conn *c, bool head_only);
+
+/* Its work goes on, and is nobody's to tell of. */
+static void give_up(struct conn *c)
+{
+    c->later->conn = NULL;
+    c->later = NULL;
+    c->last = true;
+    http1_problem(&c->res, 504, "this takes longer than can be waited for; it goes on");
+    conn_answer(c, c->head_only);
+}
+
 static void deadline_passed(struct timer *t)
 {
-    conn_close(container_of(t, struct conn, deadline));
+    struct conn *c = container_of(t, struct conn, deadline);
+
+    if (c->phase == WORKING)
+        give_up(c);
+    else
+        conn_close(c);
 }
 
 /* Enters a phase and starts its deadline. Entering the phase that it is in changes nothing: that is
@@ -111,8 +158,11 @@ static void deadline_passed(struct timer *t)
 static void conn_enter(struct conn *c, enum phase phase)
 {
     const struct http1_options *o = &c->server->opts;
-    const unsigned timeouts[] = {
-        [IDLE] = o->idle_timeout_ms, [HEAD] = o->head_timeout_ms, [WRITING] = o->write_timeout_ms};
+    const unsigned timeouts[] = {[IDLE] = o->idle_timeout_ms,
+                                 [HEAD] = o->head_timeout_ms,
+                                 [BODY] = o->body_timeout_ms,
+                                 [WORKING] = o->work_timeout_ms,
+                                 [WRITING] = o->write_timeout_ms};
 
     if (c->phase == phase || c->phase == CLOSING)
         return;
@@ -124,28 +174,36 @@ static void conn_enter(struct conn *c, enum phase phase)
 
 /* --- reading --- */
 
+static size_t body_missing(const struct conn *c)
+{
+    return (size_t)c->req->body_len - c->body.len;
+}
+
 static void read_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 {
     struct conn *c = handle->data;
-    size_t room = HTTP1_HEAD_BYTES_MAX - c->in.len;
+    size_t room = c->phase == BODY ? body_missing(c) : HTTP1_HEAD_BYTES_MAX - c->in.len;
+    size_t scratch = sizeof(c->server->scratch);
 
     (void)suggested;
-    *buf = uv_buf_init(
-        c->server->scratch,
-        (unsigned)(room < sizeof(c->server->scratch) ? room : sizeof(c->server->scratch)));
+    *buf = uv_buf_init(c->server->scratch, (unsigned)(room < scratch ? room : scratch));
 }
 
 static void read_came(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 {
     struct conn *c = stream->data;
+    bool body = c->phase == BODY;
 
     if (n == 0)
         return;
-    if (n < 0 || buf_append(&c->in, buf->base, (size_t)n, NULL) < 0) {
+    if (n < 0 || buf_append(body ? &c->body : &c->in, buf->base, (size_t)n, NULL) < 0) {
         conn_close(c);
         return;
     }
-    conn_parse(c);
+    if (!body)
+        conn_parse(c);
+    else if (body_missing(c) == 0)
+        conn_handle(c);
 }
 
 static void read_on(struct conn *c)
@@ -178,13 +236,17 @@ static void write_done(uv_write_t *req, int status)
 static void conn_answer(struct conn *c, bool head_only)
 {
     struct http1_response *res = &c->res;
+    char allow[96] = "";
     uv_buf_t parts[2];
-    int n = snprintf(c->head, sizeof(c->head),
-                     "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
-                     "Cache-Control: no-store\r\n%s%s\r\n",
-                     res->status, http1_reason(res->status), res->content_type, res->body.len,
-                     res->status == 405 ? "Allow: GET, HEAD\r\n" : "",
-                     c->last ? "Connection: close\r\n" : "");
+    int n;
+
+    if (res->status == 405)
+        snprintf(allow, sizeof(allow), "Allow: %s\r\n", res->allow[0] ? res->allow : HTTP1_METHODS);
+    n = snprintf(c->head, sizeof(c->head),
+                 "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
+                 "Cache-Control: no-store\r\n%s%s\r\n",
+                 res->status, http1_reason(res->status), res->content_type, res->body.len, allow,
+                 c->last ? "Connection: close\r\n" : "");
 
     assert(n > 0 && (size_t)n < sizeof(c->head));
     parts[0] = uv_buf_init(c->head, (unsigned)n);
@@ -197,21 +259,161 @@ static void conn_answer(struct conn *c, bool head_only)
         conn_close(c);
 }
 
-static void conn_respond(struct conn *c, const struct http1_request *req)
-{
-    struct http1_server *s = c->server;
+/* --- handling --- */
 
-    c->last = req->close;
-    c->res = (struct http1_response){
+static void response_begin(struct http1_response *res)
+{
+    *res = (struct http1_response){
         .status = 200, .content_type = "application/json", .body.max = HTTP1_BODY_BYTES_MAX};
-    if (req->refused)
-        http1_problem(&c->res, req->refused, req->why);
-    else
-        s->handler(s->ctx, req, &c->res);
+}
+
+/* An answer without the handler. The body, where one was stated, is not read. */
+static void conn_refuse(struct conn *c, const struct http1_request *req)
+{
+    c->last = req->close || req->body_len > 0;
+    c->head_only = req->head;
     conn_answer(c, req->head);
 }
 
-/* Reads on where no whole head is there, else answers. */
+static void conn_refuse_with(struct conn *c, const struct http1_request *req, int status,
+                             const char *why)
+{
+    response_begin(&c->res);
+    http1_problem(&c->res, status, why);
+    conn_refuse(c, req);
+}
+
+struct http1_later *http1_later_begin(struct http1_response *res)
+{
+    struct conn *c = container_of(res, struct conn, res);
+    struct http1_later *later = calloc(1, sizeof(*later));
+
+    assert(c->handling && !c->later);
+    if (!later) {
+        http1_problem(res, 503, "no memory for this: try again");
+        return NULL;
+    }
+    response_begin(&later->res);
+    later->conn = c;
+    c->later = later;
+    return later;
+}
+
+struct http1_response *http1_later_response(struct http1_later *later)
+{
+    return &later->res;
+}
+
+void http1_later_send(struct http1_later *later)
+{
+    struct conn *c = later->conn;
+
+    if (c) {
+        c->later = NULL;
+        c->res = later->res;
+        /* From within its handler: it is answered when that returns. */
+        if (!c->handling)
+            conn_answer(c, c->head_only);
+    } else {
+        buf_free(&later->res.body);
+    }
+    free(later);
+}
+
+/* The request is there, whole. */
+static void conn_handle(struct conn *c)
+{
+    struct http1_server *s = c->server;
+
+    uv_read_stop((uv_stream_t *)&c->handle);
+    c->last = c->req->close;
+    c->head_only = c->req->head;
+    c->req->body = &c->body;
+    response_begin(&c->res);
+    c->handling = true;
+    s->handler(s->ctx, c->req, &c->res);
+    c->handling = false;
+    request_free(c);
+    if (c->later)
+        conn_enter(c, WORKING);
+    else
+        conn_answer(c, c->head_only);
+}
+
+/* Some peers send nothing of a large body before they know that it is wanted. */
+static void say_continue(struct conn *c)
+{
+    static char text[] = "HTTP/1.1 100 Continue\r\n\r\n";
+    uv_buf_t part = uv_buf_init(text, sizeof(text) - 1);
+
+    if (uv_try_write((uv_stream_t *)&c->handle, &part, 1) != (int)part.len)
+        conn_close(c);
+}
+
+/* Takes what came behind the head, and reads what is missing. */
+static void conn_read_body(struct conn *c)
+{
+    size_t n = c->in.len < c->req->body_len ? c->in.len : (size_t)c->req->body_len;
+
+    if (buf_append(&c->body, c->in.data, n, NULL) < 0) {
+        conn_close(c);
+        return;
+    }
+    buf_consume(&c->in, n);
+    if (body_missing(c) == 0) {
+        conn_handle(c);
+        return;
+    }
+    conn_enter(c, BODY);
+    if (c->req->expects && n == 0)
+        say_continue(c);
+    read_on(c);
+}
+
+/* Whether the request's body is taken; else it was answered. */
+static bool body_admit(struct conn *c, const struct http1_request *req)
+{
+    struct http1_server *s = c->server;
+    uint64_t max;
+    char why[96];
+
+    response_begin(&c->res);
+    max = s->opts.body_max ? s->opts.body_max(s->ctx, req, &c->res) : 0;
+    if (c->res.status != 200) {
+        conn_refuse(c, req);
+        return false;
+    }
+    buf_free(&c->res.body);
+    if (req->body_len <= max && s->bodies + req->body_len <= HTTP1_BODIES_BYTES_MAX)
+        return true;
+    if (req->body_len <= max)
+        snprintf(why, sizeof(why), "too many bodies of requests are under way: try again");
+    else if (max)
+        snprintf(why, sizeof(why), "a body of %llu bytes, limit %llu",
+                 (unsigned long long)req->body_len, (unsigned long long)max);
+    else
+        snprintf(why, sizeof(why), "this request takes no body");
+    conn_refuse_with(c, req, req->body_len <= max ? 503 : 413, why);
+    return false;
+}
+
+static void conn_begin(struct conn *c, const struct http1_request *req)
+{
+    if (!body_admit(c, req))
+        return;
+    c->req = malloc(sizeof(*req));
+    if (!c->req) {
+        conn_refuse_with(c, req, 503, "no memory for this: try again");
+        return;
+    }
+    *c->req = *req;
+    c->req->query = c->req->path + (req->query - req->path);
+    c->body = (struct buf){.max = (size_t)req->body_len + 1};
+    c->server->bodies += req->body_len;
+    conn_read_body(c);
+}
+
+/* Reads on where no whole head is there, else begins its request. */
 static void conn_parse(struct conn *c)
 {
     struct http1_request req;
@@ -225,9 +427,12 @@ static void conn_parse(struct conn *c)
         read_on(c);
         return;
     }
-    if (used > 0)
-        buf_consume(&c->in, (size_t)used);
-    conn_respond(c, &req);
+    if (used < 0) {
+        conn_refuse_with(c, &req, req.refused, req.why);
+        return;
+    }
+    buf_consume(&c->in, (size_t)used);
+    conn_begin(c, &req);
 }
 
 /* --- accepting --- */
@@ -256,8 +461,7 @@ static struct conn *conn_new(struct http1_server *s)
 static void connection_came(uv_stream_t *listener, int status)
 {
     struct http1_server *s = listener->data;
-    struct http1_request full = {
-        .refused = 503, .why = "too many connections: try again", .close = true};
+    struct http1_request none = {.close = true};
     struct conn *c;
     bool over;
 
@@ -275,7 +479,7 @@ static void connection_came(uv_stream_t *listener, int status)
     }
     conn_enter(c, HEAD);
     if (over)
-        conn_respond(c, &full);
+        conn_refuse_with(c, &none, 503, "too many connections: try again");
     else
         conn_parse(c);
 }
@@ -364,6 +568,9 @@ static void options_fill(struct http1_options *to, const struct http1_options *f
 
     to->connections_max = o->connections_max ? o->connections_max : HTTP1_CONNECTIONS_MAX;
     to->head_timeout_ms = o->head_timeout_ms ? o->head_timeout_ms : HTTP1_HEAD_TIMEOUT_MS;
+    to->body_timeout_ms = o->body_timeout_ms ? o->body_timeout_ms : HTTP1_BODY_TIMEOUT_MS;
+    to->work_timeout_ms = o->work_timeout_ms ? o->work_timeout_ms : HTTP1_WORK_TIMEOUT_MS;
+    to->body_max = o->body_max;
     to->idle_timeout_ms = o->idle_timeout_ms ? o->idle_timeout_ms : HTTP1_IDLE_TIMEOUT_MS;
     to->write_timeout_ms = o->write_timeout_ms ? o->write_timeout_ms : HTTP1_WRITE_TIMEOUT_MS;
 }

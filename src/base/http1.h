@@ -1,10 +1,13 @@
-/* HTTP/1.1 over a Unix socket: a small read-only server on the loop, and a blocking client.
+/* HTTP/1.1 over a Unix socket: a small server on the loop, and a blocking client.
  *
- * Heads are parsed by the crate httparse (native/); framing, limits and deadlines are ours. The
- * server answers GET and HEAD without a body and refuses all else; handlers are synchronous and
- * must not block. One request of a connection is under way at a time: while its answer is being
- * written nothing is read, so a connection holds at most one head and one answer. Deadlines are
- * absolute, so a peer that sends a byte now and then does not prolong them.
+ * Heads are parsed by the crate httparse (native/); framing, limits and deadlines are ours. Bodies
+ * of requests have a stated length, and are held whole in memory before the handler is called: up
+ * to what the server's user allows for that request, and all of them together up to
+ * HTTP1_BODIES_BYTES_MAX. Handlers must not block: one that has to wait for something answers later
+ * (http1_later). One request of a connection is under way at a time: while it is being handled, and
+ * while its answer is being written, nothing is read, so a connection holds at most one head, one
+ * body and one answer. Deadlines are absolute, so a peer that sends a byte now and then does not
+ * prolong them.
  *
  * The server lives on the loop thread; the client anywhere. SIGPIPE must be ignored by the process.
  */
@@ -21,20 +24,31 @@
 
 /* --- requests and answers --- */
 
+enum http1_method { HTTP1_GET = 1, HTTP1_HEAD, HTTP1_PUT, HTTP1_POST, HTTP1_DELETE };
+#define HTTP1_METHODS "GET, HEAD, PUT, POST, DELETE"
+
 struct http1_request {
+    enum http1_method method;
     bool head;                       /* HEAD: the answer's body is counted, not sent */
     bool close;                      /* the connection ends after this request */
+    bool expects;                    /* to be told that its body is welcome */
     char path[HTTP1_TARGET_MAX + 1]; /* as sent: nothing is decoded */
     const char *query;               /* behind the '?', or empty; inside path's buffer */
-    int refused;                     /* the status to refuse it with, and why */
+    uint64_t body_len;               /* as stated */
+    /* The whole body, when the handler is called; it may take it, leaving it empty. */
+    struct buf *body;
+    int refused; /* the status to refuse it with, and why */
     const char *why;
 };
 
 struct http1_response {
     int status;               /* 200 where the handler sets nothing */
     const char *content_type; /* static text; application/json where the handler sets nothing */
+    char allow[64];           /* of a 405: the methods; empty: HTTP1_METHODS */
     struct buf body;          /* freed by the server; max is HTTP1_BODY_BYTES_MAX */
 };
+
+const char *http1_method_name(enum http1_method method);
 
 /* Reads the head of a request. Returns its length in bytes, 0 where more is needed, -1 where it is
  * refused: req->refused and req->why are set. Pure. */
@@ -54,8 +68,24 @@ typedef void http1_handler(void *ctx, const struct http1_request *req, struct ht
 
 /* 0 means the maximum of base/limits.h. */
 struct http1_options {
-    unsigned connections_max, head_timeout_ms, idle_timeout_ms, write_timeout_ms;
+    unsigned connections_max, head_timeout_ms, body_timeout_ms, work_timeout_ms, idle_timeout_ms,
+        write_timeout_ms;
+    /* Asked with the server's ctx when a head has come: the largest body that the request may have.
+     * It may refuse the request by making res a problem; the handler is not called then. NULL: no
+     * request has a body. */
+    uint64_t (*body_max)(void *ctx, const struct http1_request *req, struct http1_response *res);
 };
+
+/* An answer that is not there yet. The handler that begins one leaves the response alone; the owner
+ * ends it with http1_later_send, once, on the loop thread, also when the client or the whole server
+ * is gone. Past work_timeout the client gets 504, while the work goes on. */
+struct http1_later;
+/* From within a handler. NULL: no memory, and the response says so. */
+struct http1_later *http1_later_begin(struct http1_response *res);
+/* To be filled as a handler does. */
+struct http1_response *http1_later_response(struct http1_later *later);
+/* Sends it and frees it. */
+void http1_later_send(struct http1_later *later);
 
 /* Listens at path (0600). A socket file that nobody listens at any more is replaced; the caller
  * holds the lock of the folder. opts may be NULL.
@@ -79,6 +109,18 @@ struct http1_answer {
 
 #define AUTO_ANSWER __attribute__((cleanup(http1_answer_free)))
 
+/* A request with a body; body may be NULL. */
+struct http1_question {
+    enum http1_method method;
+    const char *target, *content_type;
+    const void *body;
+    size_t body_len;
+};
+
+/* As http1_get_unix. An answer to HEAD has no body. */
+int http1_ask_unix(struct http1_answer *out, const char *path,
+                   const struct http1_question *question, unsigned timeout_ms, struct err *err)
+    ERR_CHECK;
 /* GET target over the socket at path, within timeout_ms in all (0: HTTP1_CLIENT_TIMEOUT_MS). Any
  * status is a success. ERR_NET: nobody listens, or the answer is malformed or cut; ERR_DENIED: no
  * permission; ERR_TIMEOUT; ERR_LIMIT: body over HTTP1_BODY_BYTES_MAX. err->sys is the errno. */
@@ -86,8 +128,9 @@ int http1_get_unix(struct http1_answer *out, const char *path, const char *targe
                    unsigned timeout_ms, struct err *err) ERR_CHECK;
 void http1_answer_free(struct http1_answer *a);
 
-/* Reads a whole answer (to the end of the stream) out of data, for the client: 0, or -1. Pure. */
-int http1_read_answer(struct http1_answer *out, const uint8_t *data, size_t len, struct err *err)
-    ERR_CHECK;
+/* Reads a whole answer (to the end of the stream) out of data, for the client: 0, or -1. head: to a
+ * HEAD, so its body is not there. Pure. */
+int http1_read_answer(struct http1_answer *out, const uint8_t *data, size_t len, bool head,
+                      struct err *err) ERR_CHECK;
 
 #endif

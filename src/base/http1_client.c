@@ -73,7 +73,7 @@ static int send_all(int fd, const char *data, size_t len, uint64_t deadline_ns, 
                 return -1;
             continue;
         }
-        if (n < 0 && errno == EPIPE)
+        if (n < 0 && (errno == EPIPE || errno == ECONNRESET))
             return 0; /* closed already: perhaps it said why */
         if (n < 0)
             return err_set(err, ERR_NET, errno, "send");
@@ -104,8 +104,22 @@ static int receive_all(struct buf *in, int fd, uint64_t deadline_ns, struct err 
     }
 }
 
-int http1_get_unix(struct http1_answer *out, const char *path, const char *target,
-                   unsigned timeout_ms, struct err *err)
+static int put_head(struct buf *out, const struct http1_question *q, struct err *err)
+{
+    bool has_body = q->method == HTTP1_PUT || q->method == HTTP1_POST;
+
+    if (buf_printf(out, err, "%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n",
+                   http1_method_name(q->method), q->target) < 0)
+        return -1;
+    if (has_body &&
+        buf_printf(out, err, "Content-Type: %s\r\nContent-Length: %zu\r\n",
+                   q->content_type ? q->content_type : "application/json", q->body_len) < 0)
+        return -1;
+    return buf_puts(out, "\r\n", err);
+}
+
+int http1_ask_unix(struct http1_answer *out, const char *path,
+                   const struct http1_question *question, unsigned timeout_ms, struct err *err)
 {
     uint64_t deadline_ns =
         clock_now_ns() + (timeout_ms ? timeout_ms : HTTP1_CLIENT_TIMEOUT_MS) * NS_PER_MS;
@@ -114,12 +128,21 @@ int http1_get_unix(struct http1_answer *out, const char *path, const char *targe
     AUTO_CLOSE int fd = -1;
 
     *out = (struct http1_answer){0};
-    if (buf_printf(&request, err, "GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
-                   target) < 0)
+    if (put_head(&request, question, err) < 0)
         return err_wrap(err, "request");
     if (open_socket(&fd, path, deadline_ns, err) < 0 ||
         send_all(fd, (const char *)request.data, request.len, deadline_ns, err) < 0 ||
+        send_all(fd, question->body, question->body_len, deadline_ns, err) < 0 ||
         receive_all(&in, fd, deadline_ns, err) < 0)
         return -1;
-    return http1_read_answer(out, in.data ? in.data : (const uint8_t *)"", in.len, err);
+    return http1_read_answer(out, in.data ? in.data : (const uint8_t *)"", in.len,
+                             question->method == HTTP1_HEAD, err);
+}
+
+int http1_get_unix(struct http1_answer *out, const char *path, const char *target,
+                   unsigned timeout_ms, struct err *err)
+{
+    struct http1_question question = {.method = HTTP1_GET, .target = target};
+
+    return http1_ask_unix(out, path, &question, timeout_ms, err);
 }

@@ -1,6 +1,7 @@
 /* Heads of requests and answers: httparse says whether the bytes are a head, and this file what we
- * make of it. Refused here although httparse takes it: a missing or second Host, any body, methods
- * other than GET and HEAD, targets that are not paths of printable ASCII.
+ * make of it. Refused here although httparse takes it: a missing or second Host, a body whose
+ * length is not stated once, methods that nothing here knows, targets that are not paths of
+ * printable ASCII.
  *
  * Must never: decode a path (what is compared must be what was sent), or guess at framing.
  */
@@ -101,18 +102,49 @@ static long refuse(struct http1_request *req, int status, const char *why)
     return -1;
 }
 
-/* No body is taken; a stated length of 0 is none. */
+/* A body has a stated length: one that comes in chunks has no certain end until it is there. */
 static long check_body(const struct header *headers, size_t count, struct http1_request *req)
 {
-    struct span length, coding;
+    struct span length, coding, expect;
     unsigned lengths = find_header(headers, count, "content-length", &length);
     unsigned codings = find_header(headers, count, "transfer-encoding", &coding);
 
     if (lengths > 1 || (lengths && codings) || (lengths && span_number(length) < 0))
         return refuse(req, 400, "the length of the body is ambiguous");
-    if (codings || (lengths && span_number(length) > 0))
-        return refuse(req, 413, "no request here takes a body");
+    if (codings)
+        return refuse(req, 411, "the length of the body must be stated, in Content-Length");
+    req->body_len = lengths ? (uint64_t)span_number(length) : 0;
+    req->expects =
+        find_header(headers, count, "expect", &expect) == 1 && span_is_word(expect, "100-continue");
     return 0;
+}
+
+static const struct {
+    enum http1_method method;
+    const char *name;
+} methods[] = {
+    {HTTP1_GET, "GET"},   {HTTP1_HEAD, "HEAD"},     {HTTP1_PUT, "PUT"},
+    {HTTP1_POST, "POST"}, {HTTP1_DELETE, "DELETE"},
+};
+
+const char *http1_method_name(enum http1_method method)
+{
+    for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++)
+        if (methods[i].method == method)
+            return methods[i].name;
+    return "?";
+}
+
+static long take_method(struct span method, struct http1_request *req)
+{
+    for (size_t i = 0; i < sizeof(methods) / sizeof(methods[0]); i++) {
+        if (span_is(method, methods[i].name)) {
+            req->method = methods[i].method;
+            req->head = req->method == HTTP1_HEAD;
+            return 0;
+        }
+    }
+    return refuse(req, 405, "methods here are " HTTP1_METHODS);
 }
 
 static long take_target(struct span target, struct http1_request *req)
@@ -131,7 +163,7 @@ static long take_target(struct span target, struct http1_request *req)
     query = strchr(req->path, '?');
     if (query)
         *query++ = 0;
-    req->query = query ? query : "";
+    req->query = query ? query : req->path + target.len;
     return 0;
 }
 
@@ -145,9 +177,8 @@ static long check_request(struct span method, struct span target, unsigned minor
         return refuse(req, 400, "there must be exactly one Host");
     if (check_body(headers, count, req) < 0)
         return -1;
-    req->head = span_is(method, "HEAD");
-    if (!req->head && !span_is(method, "GET"))
-        return refuse(req, 405, "only GET and HEAD are answered here");
+    if (take_method(method, req) < 0)
+        return -1;
     req->close = minor_version == 0;
     for (size_t i = 0; i < count; i++)
         if (span_is_word(headers[i].name, "connection") && list_has(headers[i].value, "close"))
@@ -197,7 +228,8 @@ static void keep_content_type(struct http1_answer *out, const struct header *hea
     out->content_type[n] = 0;
 }
 
-int http1_read_answer(struct http1_answer *out, const uint8_t *data, size_t len, struct err *err)
+int http1_read_answer(struct http1_answer *out, const uint8_t *data, size_t len, bool head,
+                      struct err *err)
 {
     struct header headers[HTTP1_HEADERS_MAX];
     struct span value;
@@ -215,7 +247,7 @@ int http1_read_answer(struct http1_answer *out, const uint8_t *data, size_t len,
     body_len = len - (size_t)used;
     if (find_header(headers, count, "content-length", &value) != 1 || span_number(value) < 0)
         return malformed(out, err, "no certain length");
-    if ((unsigned long long)span_number(value) != body_len)
+    if (head ? body_len != 0 : (unsigned long long)span_number(value) != body_len)
         return malformed(out, err, "cut within the body");
     out->status = status;
     keep_content_type(out, headers, count);
@@ -240,15 +272,26 @@ const char *http1_reason(int status)
         const char *reason;
     } reasons[] = {
         {200, "OK"},
+        {201, "Created"},
         {400, "Bad Request"},
+        {401, "Unauthorized"},
+        {403, "Forbidden"},
         {404, "Not Found"},
         {405, "Method Not Allowed"},
         {408, "Request Timeout"},
+        {409, "Conflict"},
+        {410, "Gone"},
+        {411, "Length Required"},
         {413, "Content Too Large"},
         {414, "URI Too Long"},
+        {415, "Unsupported Media Type"},
+        {422, "Unprocessable Content"},
+        {429, "Too Many Requests"},
         {431, "Request Header Fields Too Large"},
         {500, "Internal Server Error"},
         {503, "Service Unavailable"},
+        {504, "Gateway Timeout"},
+        {507, "Insufficient Storage"},
     };
 
     for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++)

@@ -32,10 +32,14 @@
 #define HTTP1_BODY_BYTES_MAX    (64u * MIB)
 #define HTTP1_CONNECTIONS_MAX   64u
 #define HTTP1_BACKLOG           128
+#define HTTP1_BODIES_BYTES_MAX  (96u * MIB) /* of all requests under way */
 #define HTTP1_HEAD_TIMEOUT_MS   10000u
+#define HTTP1_BODY_TIMEOUT_MS   60000u
+#define HTTP1_WORK_TIMEOUT_MS   120000u /* until an answer that comes later is given up */
 #define HTTP1_IDLE_TIMEOUT_MS   60000u
 #define HTTP1_WRITE_TIMEOUT_MS  30000u
 #define HTTP1_CLIENT_TIMEOUT_MS 10000u
+#define ADMIN_PARAMS_MAX        3u /* parts in braces of a route's path */
 
 _Static_assert(HTTP1_TARGET_MAX < HTTP1_HEAD_BYTES_MAX, "a target is part of a head");
 

@@ -32,12 +32,50 @@ struct running {
     struct http1_server *server;
     pthread_t thread;
     struct msg stop;
+    struct http1_later *later; /* of the last request for /later */
+    unsigned handled;
 };
 
-/* "/big" gives 1 MiB, "/none" a problem, all else itself. */
-static void echo(void *ctx, const struct http1_request *req, struct http1_response *res)
+/* What may be sent to /body, /later and all else. */
+#define ECHO_BODY_MAX (128u * KIB)
+
+static uint64_t echo_body_max(void *ctx, const struct http1_request *req,
+                              struct http1_response *res)
 {
     (void)ctx;
+    if (strcmp(req->path, "/refused") == 0)
+        http1_problem(res, 401, "who is asking?");
+    if (strcmp(req->path, "/large") == 0)
+        return HTTP1_BODIES_BYTES_MAX;
+    return req->method == HTTP1_PUT ? ECHO_BODY_MAX : 0;
+}
+
+static void later_done(struct running *r)
+{
+    struct http1_response *res = http1_later_response(r->later);
+
+    res->status = 201;
+    assert_int_equal(buf_puts(&res->body, "at last", NULL), 0);
+    http1_later_send(r->later);
+    r->later = NULL;
+}
+
+/* "/big" gives 1 MiB, "/none" a problem, "/later" an answer when "/now" is asked for, "/at-once"
+ * one that is there before the handler returns, all else itself and its body. */
+static void echo(void *ctx, const struct http1_request *req, struct http1_response *res)
+{
+    struct running *r = ctx;
+
+    __atomic_add_fetch(&r->handled, 1, __ATOMIC_RELEASE);
+    if (strcmp(req->path, "/later") == 0 || strcmp(req->path, "/at-once") == 0) {
+        r->later = http1_later_begin(res);
+        assert_non_null(r->later);
+        if (req->path[1] == 'a')
+            later_done(r);
+        return;
+    }
+    if (strcmp(req->path, "/now") == 0 && r->later)
+        later_done(r);
     if (strcmp(req->path, "/none") == 0) {
         http1_problem(res, 404, "nothing at \"/none\"");
     } else if (strcmp(req->path, "/big") == 0) {
@@ -46,6 +84,7 @@ static void echo(void *ctx, const struct http1_request *req, struct http1_respon
         res->body.len = MIB;
     } else {
         assert_int_equal(buf_printf(&res->body, NULL, "%s|%s", req->path, req->query), 0);
+        assert_int_equal(buf_append(&res->body, req->body->data, req->body->len, NULL), 0);
         res->content_type = "text/plain";
     }
 }
@@ -66,11 +105,13 @@ static void *run(void *arg)
 
 static void start(struct running *r, const struct http1_options *opts)
 {
+    struct http1_options all = opts ? *opts : (struct http1_options){0};
     struct err err = {0};
 
     *r = (struct running){.stop.run = stop_now};
+    all.body_max = echo_body_max;
     if (loop_new(&r->loop, &err) < 0 ||
-        http1_serve_unix(&r->server, r->loop, path, opts, echo, NULL, &err) < 0)
+        http1_serve_unix(&r->server, r->loop, path, &all, echo, r, &err) < 0)
         fail_msg("%s", err.msg);
     assert_int_equal(pthread_create(&r->thread, NULL, run, r), 0);
 }
@@ -146,6 +187,9 @@ static void test_requests_are_read(void **state)
         {GET_A "Connection: keep-alive, Close\r\n\r\n", false, true, "/a", ""},
         {GET_A "Content-Length: 0\r\n\r\n", false, false, "/a", ""},
         {"\r\n" GET_A "X:   y  \r\n\r\n", false, false, "/a", ""},
+        {"PUT /m HTTP/1.1\r\nHost: x\r\nContent-Length: 7\r\n\r\n", false, false, "/m", ""},
+        {"POST /m HTTP/1.1\r\nHost: x\r\n\r\n", false, false, "/m", ""},
+        {"DELETE /m HTTP/1.1\r\nHost: x\r\n\r\n", false, false, "/m", ""},
         {"GET /%2e%2e/ HTTP/1.1\r\nHost: x\r\n\r\n", false, false, "/%2e%2e/", ""},
     };
 
@@ -174,11 +218,10 @@ static void test_malformed_requests_are_refused(void **state)
         {"GET /a HTTP/1.1\r\n\r\n", 400}, /* no Host */
         {GET_A "Host: x\r\n\r\n", 400},   /* two */
         {"GET / HTTP/1.0\r\nHost: x\r\nHost: x\r\n\r\n", 400},
-        {"POST /a HTTP/1.1\r\nHost: x\r\n\r\n", 405},
+        {"PATCH /a HTTP/1.1\r\nHost: x\r\n\r\n", 405},
         {"get /a HTTP/1.1\r\nHost: x\r\n\r\n", 405},
         {"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", 405},
-        {GET_A "Content-Length: 1\r\n\r\nx", 413},
-        {GET_A "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 413},
+        {GET_A "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 411},
         {GET_A "Transfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n", 400},
         {GET_A "Content-Length: 0\r\nContent-Length: 0\r\n\r\n", 400},
         {GET_A "Content-Length: 0, 0\r\n\r\n", 400},
@@ -280,14 +323,16 @@ static void test_answers_are_read(void **state)
     struct err err;
 
     (void)state;
-    assert_int_equal(http1_read_answer(&a, (const uint8_t *)good, sizeof(good) - 1, &err), 0);
+    assert_int_equal(http1_read_answer(&a, (const uint8_t *)good, sizeof(good) - 1, false, &err),
+                     0);
     assert_int_equal(a.status, 404);
     assert_string_equal(a.content_type, "text/plain");
     assert_string_equal(buf_cstr(&a.body), "no");
     http1_answer_free(&a);
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         assert_int_equal(
-            http1_read_answer(&a, (const uint8_t *)bad[i].text, strlen(bad[i].text), &err), -1);
+            http1_read_answer(&a, (const uint8_t *)bad[i].text, strlen(bad[i].text), false, &err),
+            -1);
         assert_string_equal(err.msg, bad[i].message);
         assert_int_equal(err.code, ERR_NET);
     }
@@ -317,9 +362,9 @@ static void test_answers_over_the_socket(void **state)
         "Content-Length: 88\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n"
         "{\"type\":\"about:blank\",\"title\":\"Not Found\",\"status\":404,\"detail\":\"nothing at "
         "\\\"/none\\\"\"}\n");
-    assert_non_null(strstr(ask(&b, "DELETE /a HTTP/1.1\r\nHost: x\r\n\r\n"),
+    assert_non_null(strstr(ask(&b, "PATCH /a HTTP/1.1\r\nHost: x\r\n\r\n"),
                            "HTTP/1.1 405 Method Not Allowed\r\n"));
-    assert_non_null(strstr(buf_cstr(&b), "\r\nAllow: GET, HEAD\r\n"));
+    assert_non_null(strstr(buf_cstr(&b), "\r\nAllow: GET, HEAD, PUT, POST, DELETE\r\n"));
     assert_non_null(strstr(ask(&b, "nonsense\r\n\r\n"), "HTTP/1.1 400 Bad Request\r\n"));
     stop(&r);
 }
@@ -438,6 +483,172 @@ static void test_connections_at_their_edge(void **state)
     for (size_t i = 1; i < HTTP1_CONNECTIONS_MAX; i++)
         close(fds[i]);
     stop(&r);
+}
+
+#define PUT_A "PUT /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+
+/* However the bytes come, and whatever comes behind them. */
+static void test_bodies(void **state)
+{
+    static const char two[] = "PUT /a HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello"
+                              "GET /b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    AUTO_BUF struct buf whole = {0}, bytes = {0};
+    struct running r;
+    int fd;
+
+    (void)state;
+    start(&r, NULL);
+    assert_non_null(strstr(ask(&whole, PUT_A "Content-Length: 0\r\n\r\n"), "\r\n\r\n/a|"));
+    ask(&whole, two);
+    assert_non_null(strstr(buf_cstr(&whole), "\r\n\r\n/a|helloHTTP/1.1 200 OK"));
+    assert_string_equal(buf_cstr(&whole) + whole.len - 3, "/b|");
+    fd = dial();
+    for (const char *p = two; *p; p++) {
+        assert_int_equal(send(fd, p, 1, MSG_NOSIGNAL), 1);
+        sched_yield();
+    }
+    drain(fd, &bytes);
+    assert_string_equal(buf_cstr(&whole), buf_cstr(&bytes));
+    stop(&r);
+}
+
+static void test_who_asks_first_is_told_to_go_on(void **state)
+{
+    static const char expected[] = "HTTP/1.1 100 Continue\r\n\r\n";
+    char text[sizeof(expected)] = "";
+    AUTO_BUF struct buf b = {0};
+    struct running r;
+    int fd;
+
+    (void)state;
+    start(&r, NULL);
+    fd = dial();
+    put(fd, PUT_A "Content-Length: 2\r\nExpect: 100-continue\r\n\r\n");
+    assert_int_equal(recv(fd, text, sizeof(expected) - 1, MSG_WAITALL), sizeof(expected) - 1);
+    assert_string_equal(text, expected);
+    put(fd, "hi");
+    drain(fd, &b);
+    assert_non_null(strstr(buf_cstr(&b), "/a|hi"));
+    stop(&r);
+}
+
+static void test_limits_of_bodies(void **state)
+{
+    AUTO_FREE char *body = malloc(ECHO_BODY_MAX + 1);
+    struct http1_question q = {
+        .method = HTTP1_PUT, .target = "/a", .body = body, .body_len = ECHO_BODY_MAX};
+    AUTO_BUF struct buf b = {0};
+    struct http1_answer a;
+    struct running r;
+    struct err err;
+
+    (void)state;
+    assert_non_null(body);
+    memset(body, 'b', ECHO_BODY_MAX + 1);
+    start(&r, NULL);
+    assert_int_equal(http1_ask_unix(&a, path, &q, 0, &err), 0);
+    assert_int_equal(a.status, 200);
+    assert_int_equal(a.body.len, 3 + ECHO_BODY_MAX);
+    http1_answer_free(&a);
+    q.body_len++;
+    assert_int_equal(http1_ask_unix(&a, path, &q, 0, &err), 0);
+    assert_int_equal(a.status, 413);
+    assert_non_null(strstr(buf_cstr(&a.body), "a body of 131073 bytes, limit 131072"));
+    http1_answer_free(&a);
+    assert_non_null(strstr(ask(&b, GET_A "Content-Length: 1\r\n\r\nx"), " 413 "));
+    assert_non_null(strstr(buf_cstr(&b), "this request takes no body"));
+    assert_non_null(
+        strstr(ask(&b, "PUT /refused HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nx"),
+               "HTTP/1.1 401 Unauthorized\r\n"));
+    assert_int_equal(r.handled, 1);
+    stop(&r);
+}
+
+/* What all bodies together may hold is kept for those that were let in, until they are over. */
+static void test_room_for_all_bodies(void **state)
+{
+    AUTO_BUF struct buf b = {0};
+    struct running r;
+    char head[128];
+    int fd;
+
+    (void)state;
+    start(&r, NULL);
+    fd = dial();
+    snprintf(head, sizeof(head),
+             "PUT /large HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
+             "Content-Length: %u\r\n\r\n",
+             HTTP1_BODIES_BYTES_MAX);
+    put(fd, head);
+    assert_int_equal(recv(fd, (char[1]){0}, 1, 0), 1); /* it was let in */
+    assert_non_null(strstr(ask(&b, PUT_A "Content-Length: 1\r\n\r\nx"), " 503 "));
+    assert_non_null(strstr(buf_cstr(&b), "too many bodies of requests are under way: try again"));
+    close(fd);
+    do /* until the server has seen it */
+        ask(&b, PUT_A "Content-Length: 1\r\n\r\nx");
+    while (strstr(buf_cstr(&b), " 503 "));
+    assert_non_null(strstr(buf_cstr(&b), "/a|x"));
+    stop(&r);
+}
+
+static void test_body_has_a_deadline(void **state)
+{
+    static const struct http1_options bodies = {.body_timeout_ms = 20};
+    AUTO_BUF struct buf b = {0};
+    struct running r;
+
+    (void)state;
+    start(&r, &bodies);
+    assert_string_equal(ask(&b, PUT_A "Content-Length: 3\r\n\r\nx"), "");
+    assert_int_equal(r.handled, 0);
+    stop(&r);
+}
+
+static void test_answers_that_come_later(void **state)
+{
+    static const struct http1_options works = {.work_timeout_ms = 20};
+    AUTO_BUF struct buf b = {0}, now = {0};
+    struct running r;
+    int fd;
+
+    (void)state;
+    start(&r, NULL);
+    assert_non_null(strstr(ask(&b, "GET /at-once HTTP/1.0\r\n\r\n"), "at last"));
+    fd = dial();
+    put(fd, "GET /later HTTP/1.1\r\nHost: x\r\n\r\nGET /b HTTP/1.0\r\n\r\n");
+    do /* until its handler was called */
+        ask(&now, "GET /now HTTP/1.0\r\n\r\n");
+    while (recv(fd, (char[1]){0}, 1, MSG_PEEK | MSG_DONTWAIT) != 1);
+    b.len = 0;
+    drain(fd, &b);
+    assert_non_null(strstr(buf_cstr(&b), "HTTP/1.1 201 Created\r\n"));
+    assert_non_null(strstr(buf_cstr(&b), "at lastHTTP/1.1 200 OK"));
+    stop(&r);
+
+    start(&r, &works); /* the client is told; the answer finds nobody */
+    assert_non_null(strstr(ask(&b, "GET /later HTTP/1.1\r\nHost: x\r\n\r\n"), " 504 "));
+    ask(&now, "GET /now HTTP/1.0\r\n\r\n");
+    assert_null(r.later);
+    stop(&r);
+}
+
+/* The client and the server may be gone by then. */
+static void test_later_outlives_all(void **state)
+{
+    struct running r;
+    int fd;
+
+    (void)state;
+    start(&r, NULL);
+    fd = dial();
+    put(fd, "GET /later HTTP/1.1\r\nHost: x\r\n\r\n");
+    while (__atomic_load_n(&r.handled, __ATOMIC_ACQUIRE) == 0)
+        sched_yield();
+    loop_post(r.loop, &r.stop);
+    assert_int_equal(pthread_join(r.thread, NULL), 0);
+    later_done(&r);
+    loop_free(r.loop);
+    close(fd);
 }
 
 static void leave_socket(bool listening, int *out)
@@ -585,6 +796,13 @@ int main(void)
         cmocka_unit_test(test_nothing_is_read_while_an_answer_waits),
         cmocka_unit_test(test_deadlines),
         cmocka_unit_test(test_connections_at_their_edge),
+        cmocka_unit_test(test_bodies),
+        cmocka_unit_test(test_who_asks_first_is_told_to_go_on),
+        cmocka_unit_test(test_limits_of_bodies),
+        cmocka_unit_test(test_room_for_all_bodies),
+        cmocka_unit_test(test_body_has_a_deadline),
+        cmocka_unit_test(test_answers_that_come_later),
+        cmocka_unit_test(test_later_outlives_all),
         cmocka_unit_test(test_only_stale_sockets_are_replaced),
         cmocka_unit_test(test_foreign_socket_survives_the_end),
         cmocka_unit_test(test_client),
