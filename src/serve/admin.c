@@ -1,10 +1,12 @@
-/* Routes as a table: an exact path, or a prefix whose rest the function takes apart. Answers are
- * made whole in memory; what does not fit HTTP1_BODY_BYTES_MAX is a 500 and not half an answer.
+/* Life and the handlers of what is only read. Answers are made whole in memory; what does not fit
+ * HTTP1_BODY_BYTES_MAX is a 500 and not half an answer. How a request finds its row is in
+ * admin_route.c.
  */
 #include "serve/admin.h"
 
 #include "base/http1.h"
 #include "base/limits.h"
+#include "serve/admin_route.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -14,129 +16,94 @@ struct admin {
     struct admin_source source;
 };
 
-struct route {
-    const char *path;
-    bool prefix;
-    void (*answer)(const struct admin *a, const struct http1_request *req,
-                   struct http1_response *res);
-};
+/* --- handlers --- */
 
-/* --- answers --- */
-
-static int append(const char *data, size_t len, void *ctx)
-{
-    return buf_append(ctx, data, len, NULL);
-}
-
-/* Takes json; NULL is an answer too. */
-static void answer_json(struct http1_response *res, json_t *json)
-{
-    if (!json || json_dump_callback(json, append, &res->body, JSON_COMPACT) < 0 ||
-        buf_puts(&res->body, "\n", NULL) < 0)
-        http1_problem(res, 500, "the answer could not be made: no memory, or too large");
-    json_decref(json);
-}
-
-static void answer_text(struct http1_response *res, const char *text)
-{
-    res->content_type = "text/plain; charset=utf-8";
-    if (buf_puts(&res->body, text, NULL) < 0)
-        res->status = 500;
-}
-
-static void healthz(const struct admin *a, const struct http1_request *req,
-                    struct http1_response *res)
+static void healthz(struct admin *a, const struct admin_call *call)
 {
     (void)a;
-    (void)req;
-    answer_text(res, "ok\n");
+    admin_text(call->res, "ok\n");
 }
 
-static void readyz(const struct admin *a, const struct http1_request *req,
-                   struct http1_response *res)
+static void readyz(struct admin *a, const struct admin_call *call)
 {
-    (void)req;
+    struct http1_response *res = call->res;
+
     if (a->source.ready(a->source.ctx, &res->body)) {
         res->body.len = 0;
-        answer_text(res, "ok\n");
+        admin_text(res, "ok\n");
         return;
     }
     res->status = 503;
-    answer_text(res, res->body.len ? "" : "not ready\n");
+    admin_text(res, res->body.len ? "" : "not ready\n");
 }
 
-static void version(const struct admin *a, const struct http1_request *req,
-                    struct http1_response *res)
+static void version(struct admin *a, const struct admin_call *call)
 {
     (void)a;
-    (void)req;
-    answer_json(res, json_pack("{s:s}", "version", ROOST_VERSION));
+    admin_json(call->res, json_pack("{s:s}", "version", ROOST_VERSION));
 }
 
-static void list(const struct admin *a, const struct http1_request *req, struct http1_response *res)
+static void list(struct admin *a, const struct admin_call *call)
 {
     json_t *items = json_array();
 
-    (void)req;
     if (!items || a->source.list(a->source.ctx, items) < 0) {
         json_decref(items);
-        answer_json(res, NULL);
+        admin_json(call->res, NULL);
         return;
     }
-    answer_json(res, json_pack("{s:o}", "items", items));
+    admin_json(call->res, json_pack("{s:o}", "items", items));
 }
 
-static void describe(const struct admin *a, const struct http1_request *req,
-                     struct http1_response *res)
+static void describe(struct admin *a, const struct admin_call *call)
 {
-    char names[HTTP1_TARGET_MAX + 1];
-    char *slash;
     json_t *guest = NULL;
 
-    memcpy(names, req->path, strlen(req->path) + 1);
-    memmove(names, names + strlen("/v1/guests/"), strlen(names) - strlen("/v1/guests/") + 1);
-    slash = strchr(names, '/');
-    if (!slash || slash == names || !slash[1] || strchr(slash + 1, '/')) {
-        http1_problem(res, 404, "a guest is /v1/guests/NAMESPACE/NAME");
-        return;
-    }
-    *slash = 0;
-    if (a->source.describe(a->source.ctx, names, slash + 1, &guest) < 0)
-        http1_problem(res, 404, "there is no such guest");
+    if (a->source.describe(a->source.ctx, call->param[0], call->param[1], &guest) < 0)
+        http1_problem(call->res, 404, "there is no such guest");
     else
-        answer_json(res, guest);
+        admin_json(call->res, guest);
 }
 
-static void stats(const struct admin *a, const struct http1_request *req,
-                  struct http1_response *res)
+static void stats(struct admin *a, const struct admin_call *call)
 {
     if (!a->source.stats) {
-        http1_problem(res, 404, "there is nothing at this path");
+        http1_problem(call->res, 404, "there is nothing at this path");
         return;
     }
-    answer_json(res, a->source.stats(a->source.ctx));
-    if (a->source.reset && strcmp(req->query, "reset") == 0 && !req->head)
+    admin_json(call->res, a->source.stats(a->source.ctx));
+    if (a->source.reset && admin_query_flag(call, "reset") == 1 && !call->req->head)
         a->source.reset(a->source.ctx);
+}
+
+static const struct admin_route routes[] = {
+    {HTTP1_GET, "/healthz", healthz, .query = NULL},
+    {HTTP1_GET, "/readyz", readyz, .query = "verbose"},
+    {HTTP1_GET, "/v1/version", version, .query = NULL},
+    {HTTP1_GET, "/v1/guests", list, .query = NULL},
+    {HTTP1_GET, "/v1/guests/{namespace}/{name}", describe, .query = NULL},
+    {HTTP1_GET, "/v1/stats", stats, .query = "reset"},
+};
+#define NROUTES (sizeof(routes) / sizeof(routes[0]))
+
+/* --- the server's questions --- */
+
+static uint64_t body_max(void *ctx, const struct http1_request *req, struct http1_response *res)
+{
+    struct admin_call call;
+    const struct admin_route *r = admin_route_find(routes, NROUTES, req, &call, res);
+
+    (void)ctx;
+    return r ? r->body_max : 0;
 }
 
 static void handle(void *ctx, const struct http1_request *req, struct http1_response *res)
 {
-    static const struct route routes[] = {
-        {"/healthz", false, healthz},    {"/readyz", false, readyz},
-        {"/v1/version", false, version}, {"/v1/guests", false, list},
-        {"/v1/guests/", true, describe}, {"/v1/stats", false, stats},
-    };
+    struct admin_call call = {.res = res};
+    const struct admin_route *r = admin_route_find(routes, NROUTES, req, &call, res);
 
-    for (size_t i = 0; i < sizeof(routes) / sizeof(routes[0]); i++) {
-        const struct route *r = &routes[i];
-
-        if (r->prefix ? strncmp(req->path, r->path, strlen(r->path)) == 0
-                      : strcmp(req->path, r->path) == 0) {
-            r->answer(ctx, req, res);
-            return;
-        }
-    }
-    http1_problem(res, 404, "there is nothing at this path");
+    if (r)
+        r->answer(ctx, &call);
 }
 
 /* --- life --- */
@@ -144,13 +111,14 @@ static void handle(void *ctx, const struct http1_request *req, struct http1_resp
 int admin_new(struct admin **out, struct loop *loop, const char *path,
               const struct admin_source *source, struct err *err)
 {
+    struct http1_options opts = {.body_max = body_max};
     struct admin *a = calloc(1, sizeof(*a));
 
     *out = NULL;
     if (!a)
         return err_set(err, ERR_NOMEM, 0, "no memory for the admin API");
     a->source = *source;
-    if (http1_serve_unix(&a->server, loop, path, NULL, handle, a, err) < 0) {
+    if (http1_serve_unix(&a->server, loop, path, &opts, handle, a, err) < 0) {
         free(a);
         return err_wrap(err, "admin API");
     }

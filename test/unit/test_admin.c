@@ -94,11 +94,11 @@ static void test_what_is_not_there(void **state)
         {"/readyz/", "there is nothing at this path"},
         {"/v1/guestsx", "there is nothing at this path"},
         {"//v1/guests", "there is nothing at this path"},
-        {"/v1/guests/", "a guest is /v1/guests/NAMESPACE/NAME"},
-        {"/v1/guests/n", "a guest is /v1/guests/NAMESPACE/NAME"},
-        {"/v1/guests/n/", "a guest is /v1/guests/NAMESPACE/NAME"},
-        {"/v1/guests//a", "a guest is /v1/guests/NAMESPACE/NAME"},
-        {"/v1/guests/n/a/b", "a guest is /v1/guests/NAMESPACE/NAME"},
+        {"/v1/guests/", "there is nothing at this path"},
+        {"/v1/guests/n", "there is nothing at this path"},
+        {"/v1/guests/n/", "there is nothing at this path"},
+        {"/v1/guests//a", "there is nothing at this path"},
+        {"/v1/guests/n/a/b", "there is nothing at this path"},
         {"/v1/guests/n/b", "there is no such guest"},
         {"/v1/guests/n/%61", "there is no such guest"}, /* nothing is decoded */
         {"/v1/guests/../a", "there is no such guest"},
@@ -130,7 +130,7 @@ static void test_longest_target(void **state)
     start(&f);
     expect(&f, target, 404, PROBLEM,
            "{\"type\":\"about:blank\",\"title\":\"Not Found\",\"status\":404,"
-           "\"detail\":\"a guest is /v1/guests/NAMESPACE/NAME\"}\n");
+           "\"detail\":\"there is nothing at this path\"}\n");
     target[HTTP1_TARGET_MAX] = 'n';
     expect(&f, target, 414, PROBLEM,
            "{\"type\":\"about:blank\",\"title\":\"URI Too Long\",\"status\":414,"
@@ -147,8 +147,25 @@ static void test_stats_and_their_reset(void **state)
     expect(&f, "/v1/stats", 200, JSON, "{\"resets\":0}\n");
     expect(&f, "/v1/stats?reset", 200, JSON, "{\"resets\":0}\n");
     expect(&f, "/v1/stats", 200, JSON, "{\"resets\":1}\n");
-    expect(&f, "/v1/stats?resets", 200, JSON, "{\"resets\":1}\n");
+    expect(&f, "/v1/stats?reset=0", 200, JSON, "{\"resets\":1}\n");
     expect(&f, "/v1/stats", 200, JSON, "{\"resets\":1}\n");
+    assert_int_equal(admin_fake_stop(&f), 0);
+}
+
+static void test_what_a_route_does_not_know(void **state)
+{
+    static const struct http1_question wrong = {.method = HTTP1_DELETE, .target = "/v1/guests"};
+    struct admin_fake f = {.guests = "[]"};
+    AUTO_ANSWER struct http1_answer a = {0};
+
+    (void)state;
+    start(&f);
+    expect(&f, "/v1/stats?resets", 400, PROBLEM,
+           "{\"type\":\"about:blank\",\"title\":\"Bad Request\",\"status\":400,\"detail\":"
+           "\"/v1/stats has no parameter \\\"resets\\\"; it has: reset\"}\n");
+    assert_int_equal(http1_ask_unix(&a, f.path, &wrong, 0, NULL), 0);
+    assert_int_equal(a.status, 405);
+    assert_non_null(strstr(buf_cstr(&a.body), "this path does not answer this method"));
     assert_int_equal(admin_fake_stop(&f), 0);
 }
 
@@ -177,6 +194,7 @@ int main(void)
         cmocka_unit_test(test_what_is_not_there),
         cmocka_unit_test(test_longest_target),
         cmocka_unit_test(test_stats_and_their_reset),
+        cmocka_unit_test(test_what_a_route_does_not_know),
         cmocka_unit_test(test_where_it_cannot_listen),
     };
 
