@@ -1,10 +1,13 @@
-/* The server. A connection is in one of six phases, and each has its deadline:
+/* The server. A connection is in one of seven phases, and each has its deadline:
  *
  *   IDLE     between requests; nothing of a head is there yet   idle_timeout
  *   HEAD     some bytes of a head                               head_timeout, from its first byte
  *   BODY     a head, and not all of its body                    body_timeout
  *   WORKING  the answer comes later; nothing is read            work_timeout, then 504
  *   WRITING  an answer is on its way; nothing is read           write_timeout
+ *   STREAMING  the answer is a stream (http1_stream.c); what    write_timeout, for each write
+ *            is read is thrown away: it is the last answer,
+ *            but reading shows that the peer went
  *   CLOSING  its handle is being closed
  *
  * A new connection is in HEAD: whoever connects has something to say. Bytes that came behind a
@@ -16,10 +19,9 @@
  * callback; the server goes with the last of them. An answer that comes later is its owner's, and
  * knows its connection for as long as that is there.
  */
-#include "base/http1.h"
-
 #include "base/auto.h"
 #include "base/clock.h"
+#include "base/http1_internal.h"
 #include "base/log.h"
 
 #include <assert.h>
@@ -30,48 +32,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <uv.h>
-
-enum phase { IDLE = 1, HEAD, BODY, WORKING, WRITING, CLOSING };
-
-struct http1_later {
-    struct conn *conn; /* NULL: nobody waits any more */
-    struct http1_response res;
-};
-
-struct conn {
-    uv_pipe_t handle;
-    struct http1_server *server;
-    struct conn *prev, *next;
-    struct timer deadline;
-    enum phase phase;
-    struct buf in;
-    /* The request under way, from its body on. */
-    struct http1_request *req;
-    struct buf body;
-    /* The answer under way. */
-    struct http1_later *later;
-    uv_write_t write;
-    struct http1_response res;
-    char head[384];
-    bool last, head_only; /* close after it; no body is sent */
-    bool handling;        /* its handler is being called */
-};
-
-struct http1_server {
-    uv_pipe_t listener;
-    struct loop *loop;
-    http1_handler *handler;
-    void *ctx;
-    struct http1_options opts;
-    struct conn *conns;
-    unsigned nconns, handles;
-    uint64_t bodies; /* bytes of all requests under way, as they were stated */
-    char *path;
-    dev_t dev; /* the socket file that is ours */
-    ino_t ino;
-    char scratch[4096]; /* what was just read */
-};
 
 static void conn_parse(struct conn *c);
 static void conn_handle(struct conn *c);
@@ -104,11 +64,12 @@ static void conn_closed(uv_handle_t *handle)
 
     buf_free(&c->in);
     buf_free(&c->res.body);
+    http1_stream_free(c);
     free(c);
     handle_gone(s);
 }
 
-static void conn_close(struct conn *c)
+void http1_conn_close(struct conn *c)
 {
     struct http1_server *s = c->server;
 
@@ -127,6 +88,7 @@ static void conn_close(struct conn *c)
         c->next->prev = c->prev;
     s->nconns--;
     uv_close((uv_handle_t *)&c->handle, conn_closed);
+    http1_stream_gone(c);
 }
 
 /* --- phases --- */
@@ -149,8 +111,10 @@ static void deadline_passed(struct timer *t)
 
     if (c->phase == WORKING)
         give_up(c);
+    else if (c->phase == STREAMING)
+        http1_stream_timer(c);
     else
-        conn_close(c);
+        http1_conn_close(c);
 }
 
 /* Enters a phase and starts its deadline. Entering the phase that it is in changes nothing: that is
@@ -158,18 +122,17 @@ static void deadline_passed(struct timer *t)
 static void conn_enter(struct conn *c, enum phase phase)
 {
     const struct http1_options *o = &c->server->opts;
-    const unsigned timeouts[] = {[IDLE] = o->idle_timeout_ms,
-                                 [HEAD] = o->head_timeout_ms,
-                                 [BODY] = o->body_timeout_ms,
-                                 [WORKING] = o->work_timeout_ms,
-                                 [WRITING] = o->write_timeout_ms};
+    const unsigned timeouts[] = {
+        [IDLE] = o->idle_timeout_ms,     [HEAD] = o->head_timeout_ms,
+        [BODY] = o->body_timeout_ms,     [WORKING] = o->work_timeout_ms,
+        [WRITING] = o->write_timeout_ms, [STREAMING] = o->write_timeout_ms};
 
     if (c->phase == phase || c->phase == CLOSING)
         return;
     c->phase = phase;
     if (loop_timer_set(c->server->loop, &c->deadline,
                        loop_now_ns(c->server->loop) + timeouts[phase] * NS_PER_MS, NULL) < 0)
-        conn_close(c); /* without a deadline it must not stay */
+        http1_conn_close(c); /* without a deadline it must not stay */
 }
 
 /* --- reading --- */
@@ -194,10 +157,10 @@ static void read_came(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
     struct conn *c = stream->data;
     bool body = c->phase == BODY;
 
-    if (n == 0)
+    if (n == 0 || (n > 0 && c->phase == STREAMING))
         return;
     if (n < 0 || buf_append(body ? &c->body : &c->in, buf->base, (size_t)n, NULL) < 0) {
-        conn_close(c);
+        http1_conn_close(c);
         return;
     }
     if (!body)
@@ -213,7 +176,7 @@ static void read_on(struct conn *c)
     if (c->phase != CLOSING)
         rc = uv_read_start((uv_stream_t *)&c->handle, read_alloc, read_came);
     if (rc && rc != UV_EALREADY)
-        conn_close(c);
+        http1_conn_close(c);
 }
 
 /* --- answering --- */
@@ -226,37 +189,44 @@ static void write_done(uv_write_t *req, int status)
     if (c->phase == CLOSING)
         return;
     if (status < 0 || c->last) {
-        conn_close(c);
+        http1_conn_close(c);
         return;
     }
     conn_enter(c, c->in.len ? HEAD : IDLE);
     conn_parse(c);
 }
 
-static void conn_answer(struct conn *c, bool head_only)
+static void make_head(struct conn *c)
 {
-    struct http1_response *res = &c->res;
-    char allow[96] = "";
-    uv_buf_t parts[2];
+    const struct http1_response *res = &c->res;
+    char allow[96] = "", framing[64] = "Transfer-Encoding: chunked"; /* HEAD of a stream */
     int n;
 
     if (res->status == 405)
         snprintf(allow, sizeof(allow), "Allow: %s\r\n", res->allow[0] ? res->allow : HTTP1_METHODS);
+    if (!res->streamed)
+        snprintf(framing, sizeof(framing), "Content-Length: %zu", res->body.len);
     n = snprintf(c->head, sizeof(c->head),
-                 "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
-                 "Cache-Control: no-store\r\n%s%s\r\n",
-                 res->status, http1_reason(res->status), res->content_type, res->body.len, allow,
+                 "HTTP/1.1 %d %s\r\nContent-Type: %s\r\n%s\r\nCache-Control: no-store\r\n%s%s\r\n",
+                 res->status, http1_reason(res->status), res->content_type, framing, allow,
                  c->last ? "Connection: close\r\n" : "");
-
     assert(n > 0 && (size_t)n < sizeof(c->head));
-    parts[0] = uv_buf_init(c->head, (unsigned)n);
+}
+
+static void conn_answer(struct conn *c, bool head_only)
+{
+    struct http1_response *res = &c->res;
+    uv_buf_t parts[2];
+
+    make_head(c);
+    parts[0] = uv_buf_init(c->head, (unsigned)strlen(c->head));
     parts[1] = uv_buf_init((char *)res->body.data, head_only ? 0 : (unsigned)res->body.len);
     uv_read_stop((uv_stream_t *)&c->handle);
     conn_enter(c, WRITING);
     c->write.data = c;
     if (c->phase == WRITING &&
         uv_write(&c->write, (uv_stream_t *)&c->handle, parts, parts[1].len ? 2 : 1, write_done))
-        conn_close(c);
+        http1_conn_close(c);
 }
 
 /* --- handling --- */
@@ -320,6 +290,15 @@ void http1_later_send(struct http1_later *later)
     free(later);
 }
 
+static void conn_stream(struct conn *c)
+{
+    conn_enter(c, STREAMING);
+    buf_free(&c->in);
+    read_on(c);
+    if (c->phase == STREAMING)
+        http1_stream_begin(c);
+}
+
 /* The request is there, whole. */
 static void conn_handle(struct conn *c)
 {
@@ -334,7 +313,9 @@ static void conn_handle(struct conn *c)
     s->handler(s->ctx, c->req, &c->res);
     c->handling = false;
     request_free(c);
-    if (c->later)
+    if (c->stream)
+        conn_stream(c);
+    else if (c->later)
         conn_enter(c, WORKING);
     else
         conn_answer(c, c->head_only);
@@ -347,7 +328,7 @@ static void say_continue(struct conn *c)
     uv_buf_t part = uv_buf_init(text, sizeof(text) - 1);
 
     if (uv_try_write((uv_stream_t *)&c->handle, &part, 1) != (int)part.len)
-        conn_close(c);
+        http1_conn_close(c);
 }
 
 /* Takes what came behind the head, and reads what is missing. */
@@ -356,7 +337,7 @@ static void conn_read_body(struct conn *c)
     size_t n = c->in.len < c->req->body_len ? c->in.len : (size_t)c->req->body_len;
 
     if (buf_append(&c->body, c->in.data, n, NULL) < 0) {
-        conn_close(c);
+        http1_conn_close(c);
         return;
     }
     buf_consume(&c->in, n);
@@ -474,7 +455,7 @@ static void connection_came(uv_stream_t *listener, int status)
     if (!c)
         return;
     if (uv_accept(listener, (uv_stream_t *)&c->handle) < 0) {
-        conn_close(c);
+        http1_conn_close(c);
         return;
     }
     conn_enter(c, HEAD);
@@ -573,6 +554,8 @@ static void options_fill(struct http1_options *to, const struct http1_options *f
     to->body_max = o->body_max;
     to->idle_timeout_ms = o->idle_timeout_ms ? o->idle_timeout_ms : HTTP1_IDLE_TIMEOUT_MS;
     to->write_timeout_ms = o->write_timeout_ms ? o->write_timeout_ms : HTTP1_WRITE_TIMEOUT_MS;
+    to->streams_max = o->streams_max ? o->streams_max : HTTP1_STREAMS_MAX;
+    to->stream_backlog_max = o->stream_backlog_max ? o->stream_backlog_max : HTTP1_STREAM_BACKLOG;
 }
 
 static void listener_closed(uv_handle_t *handle)
@@ -585,8 +568,10 @@ void http1_server_free(struct http1_server *s)
     if (!s)
         return;
     remove_socket(s);
-    while (s->conns)
-        conn_close(s->conns);
+    while (s->conns) {
+        http1_stream_farewell(s->conns);
+        http1_conn_close(s->conns);
+    }
     uv_close((uv_handle_t *)&s->listener, listener_closed);
 }
 
@@ -632,4 +617,9 @@ int http1_serve_unix(struct http1_server **out, struct loop *loop, const char *p
 unsigned http1_server_connections(const struct http1_server *s)
 {
     return s->nconns;
+}
+
+unsigned http1_server_streams(const struct http1_server *s)
+{
+    return s->nstreams;
 }

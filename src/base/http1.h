@@ -31,6 +31,7 @@ struct http1_request {
     enum http1_method method;
     bool head;                       /* HEAD: the answer's body is counted, not sent */
     bool close;                      /* the connection ends after this request */
+    bool http10;                     /* HTTP/1.0 */
     bool expects;                    /* to be told that its body is welcome */
     char path[HTTP1_TARGET_MAX + 1]; /* as sent: nothing is decoded */
     const char *query;               /* behind the '?', or empty; inside path's buffer */
@@ -46,6 +47,7 @@ struct http1_response {
     const char *content_type; /* static text; application/json where the handler sets nothing */
     char allow[64];           /* of a 405: the methods; empty: HTTP1_METHODS */
     struct buf body;          /* freed by the server; max is HTTP1_BODY_BYTES_MAX */
+    bool streamed;            /* set by http1_stream_open */
 };
 
 const char *http1_method_name(enum http1_method method);
@@ -70,6 +72,8 @@ typedef void http1_handler(void *ctx, const struct http1_request *req, struct ht
 struct http1_options {
     unsigned connections_max, head_timeout_ms, body_timeout_ms, work_timeout_ms, idle_timeout_ms,
         write_timeout_ms;
+    unsigned streams_max;
+    size_t stream_backlog_max;
     /* Asked with the server's ctx when a head has come: the largest body that the request may have.
      * It may refuse the request by making res a problem; the handler is not called then. NULL: no
      * request has a body. */
@@ -98,6 +102,39 @@ int http1_serve_unix(struct http1_server **out, struct loop *loop, const char *p
  * the loop has closed the handles. NULL is fine. */
 void http1_server_free(struct http1_server *s);
 unsigned http1_server_connections(const struct http1_server *s);
+
+/* --- streams: answers that go on until their owner or the client ends them --- */
+
+struct http1_stream;
+
+/* What the owner of a stream is told, on the loop thread and never from within a function below. */
+struct http1_stream_owner {
+    /* All that was pushed was taken by the socket: who has more to say than there is room for goes
+     * on here. NULL: it never has. */
+    void (*drained)(void *ctx);
+    /* The client went, was too slow, or the server ends: the stream is not there any more. Called
+     * once, unless the owner ended it by http1_stream_end. */
+    void (*gone)(void *ctx);
+};
+
+/* In a handler: the answer is a stream, 200 of this type (static text), in chunks; the connection
+ * ends with it. May be pushed to at once. -1: there are streams_max of them, or no memory: the
+ * answer says so. 0 with *out NULL: the request is a HEAD, and there is nothing more to do. */
+int http1_stream_open(struct http1_stream **out, const struct http1_request *req,
+                      struct http1_response *res, const char *content_type,
+                      const struct http1_stream_owner *owner, void *ctx) ERR_CHECK;
+/* How many bytes may wait in it, besides those that do. */
+size_t http1_stream_room(const struct http1_stream *s);
+/* Appends, and writes soon. Push whole lines: the stream may be cut between two pushes. -1: it is
+ * being cut, because there was no room or memory, or was so before: its last line says why, `gone`
+ * comes later, and what is pushed until then is dropped. */
+int http1_stream_push(struct http1_stream *s, const void *data, size_t len);
+/* Ends it with a last line {"error": why}; why is plain text without quotes, at most 200 bytes. */
+void http1_stream_cut(struct http1_stream *s, const char *why);
+/* No more comes: what waits is written, then the connection ends. The stream is the server's from
+ * here on and its owner hears no more. */
+void http1_stream_end(struct http1_stream *s);
+unsigned http1_server_streams(const struct http1_server *s);
 
 /* --- the client --- */
 

@@ -179,7 +179,8 @@ static long check_request(struct span method, struct span target, unsigned minor
         return -1;
     if (take_method(method, req) < 0)
         return -1;
-    req->close = minor_version == 0;
+    req->http10 = minor_version == 0;
+    req->close = req->http10;
     for (size_t i = 0; i < count; i++)
         if (span_is_word(headers[i].name, "connection") && list_has(headers[i].value, "close"))
             req->close = true;

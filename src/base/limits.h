@@ -39,9 +39,13 @@
 #define HTTP1_IDLE_TIMEOUT_MS   60000u
 #define HTTP1_WRITE_TIMEOUT_MS  30000u
 #define HTTP1_CLIENT_TIMEOUT_MS 10000u
-#define ADMIN_PARAMS_MAX        3u /* parts in braces of a route's path */
+#define HTTP1_STREAMS_MAX       32u
+#define HTTP1_STREAM_BACKLOG    (256u * KIB)     /* pushed and not taken by the socket */
+#define HTTP1_STREAM_FLUSH_NS   (1000ull * 1000) /* what is pushed in this time is one write */
+#define ADMIN_PARAMS_MAX        3u               /* parts in braces of a route's path */
 
 _Static_assert(HTTP1_TARGET_MAX < HTTP1_HEAD_BYTES_MAX, "a target is part of a head");
+_Static_assert(HTTP1_STREAMS_MAX < HTTP1_CONNECTIONS_MAX, "streams leave room for requests");
 
 /* --- a guest's manifest: defaults and ceilings --- */
 #define SPEC_FILE_BYTES_MAX    (512u * MIB) /* of any number of documents ... */

@@ -4,6 +4,7 @@
 #include "base/auto.h"
 #include "base/clock.h"
 #include "base/http1.h"
+#include "support/raw_client.h"
 #include "support/tmp_dir.h"
 
 #include <errno.h>
@@ -128,35 +129,7 @@ static void stop(struct running *r)
 
 static int dial(void)
 {
-    struct sockaddr_un addr = {.sun_family = AF_UNIX};
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    assert_true(fd >= 0);
-    memcpy(addr.sun_path, path, sizeof(path));
-    assert_int_equal(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
-    return fd;
-}
-
-/* The server may have answered and closed already. */
-static void put(int fd, const char *text)
-{
-    if (send(fd, text, strlen(text), MSG_NOSIGNAL) < 0)
-        assert_true(errno == EPIPE || errno == ECONNRESET);
-}
-
-/* All until the server closes. */
-static void drain(int fd, struct buf *out)
-{
-    for (;;) {
-        uint8_t block[4096];
-        ssize_t n = recv(fd, block, sizeof(block), 0);
-
-        if (n <= 0)
-            break;
-        assert_int_equal(buf_append(out, block, (size_t)n, NULL), 0);
-    }
-    close(fd);
-    assert_non_null(buf_cstr(out));
+    return raw_dial(path);
 }
 
 /* The whole of what comes back for text. */
@@ -165,8 +138,8 @@ static const char *ask(struct buf *out, const char *text)
     int fd = dial();
 
     out->len = 0;
-    put(fd, text);
-    drain(fd, out);
+    raw_put(fd, text);
+    raw_drain(fd, out);
     return buf_cstr(out);
 }
 
@@ -389,7 +362,7 @@ static void test_pipelined_and_byte_by_byte(void **state)
             break;     /* closed after the third */
         sched_yield(); /* some bytes come alone */
     }
-    drain(fd, &bytes);
+    raw_drain(fd, &bytes);
     assert_string_equal(buf_cstr(&whole), buf_cstr(&bytes));
     assert_non_null(strstr(buf_cstr(&whole), "/1|HTTP/1.1 200 OK"));
     assert_non_null(strstr(buf_cstr(&whole), "/2|HTTP/1.1 200 OK"));
@@ -408,7 +381,7 @@ static void test_nothing_is_read_while_an_answer_waits(void **state)
     (void)state;
     start(&r, NULL);
     fd = dial();
-    put(fd, request);
+    raw_put(fd, request);
     /* The first byte is here, so the rest of the 1 MiB waits in the server. */
     assert_int_equal(recv(fd, (char[1]){0}, 1, 0), 1);
     while (send(fd, request, sizeof(request) - 1, MSG_NOSIGNAL | MSG_DONTWAIT) > 0)
@@ -434,7 +407,7 @@ static void test_deadlines(void **state)
     assert_string_equal(ask(&b, ""), "");
     /* A byte now and then prolongs nothing: this loop ends only with the connection. */
     fd = dial();
-    put(fd, "GET /");
+    raw_put(fd, "GET /");
     while (send(fd, "a", 1, MSG_NOSIGNAL) == 1)
         sched_yield();
     assert_true(errno == EPIPE || errno == ECONNRESET);
@@ -448,12 +421,12 @@ static void test_deadlines(void **state)
 
     start(&r, &writes);
     fd = dial();
-    put(fd, "GET /big HTTP/1.1\r\nHost: x\r\n\r\n");
+    raw_put(fd, "GET /big HTTP/1.1\r\nHost: x\r\n\r\n");
     b.len = 0;
     /* Nobody reads until the server has hung up; what was written before is still there. */
     while (send(fd, "x", 1, MSG_NOSIGNAL | MSG_DONTWAIT) == 1 || errno == EAGAIN)
         sched_yield();
-    drain(fd, &b);
+    raw_drain(fd, &b);
     assert_true(b.len > 0 && b.len < MIB);
     stop(&r);
 }
@@ -469,7 +442,7 @@ static void test_connections_at_their_edge(void **state)
     start(&r, NULL);
     for (size_t i = 0; i < HTTP1_CONNECTIONS_MAX; i++) {
         fds[i] = dial();
-        put(fds[i], GET_A "\r\n");
+        raw_put(fds[i], GET_A "\r\n");
         assert_int_equal(recv(fds[i], &byte, 1, 0), 1);
     }
     assert_non_null(strstr(ask(&b, ""), "HTTP/1.1 503 Service Unavailable\r\n"));
@@ -507,7 +480,7 @@ static void test_bodies(void **state)
         assert_int_equal(send(fd, p, 1, MSG_NOSIGNAL), 1);
         sched_yield();
     }
-    drain(fd, &bytes);
+    raw_drain(fd, &bytes);
     assert_string_equal(buf_cstr(&whole), buf_cstr(&bytes));
     stop(&r);
 }
@@ -523,11 +496,11 @@ static void test_who_asks_first_is_told_to_go_on(void **state)
     (void)state;
     start(&r, NULL);
     fd = dial();
-    put(fd, PUT_A "Content-Length: 2\r\nExpect: 100-continue\r\n\r\n");
+    raw_put(fd, PUT_A "Content-Length: 2\r\nExpect: 100-continue\r\n\r\n");
     assert_int_equal(recv(fd, text, sizeof(expected) - 1, MSG_WAITALL), sizeof(expected) - 1);
     assert_string_equal(text, expected);
-    put(fd, "hi");
-    drain(fd, &b);
+    raw_put(fd, "hi");
+    raw_drain(fd, &b);
     assert_non_null(strstr(buf_cstr(&b), "/a|hi"));
     stop(&r);
 }
@@ -579,7 +552,7 @@ static void test_room_for_all_bodies(void **state)
              "PUT /large HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n"
              "Content-Length: %u\r\n\r\n",
              HTTP1_BODIES_BYTES_MAX);
-    put(fd, head);
+    raw_put(fd, head);
     assert_int_equal(recv(fd, (char[1]){0}, 1, 0), 1); /* it was let in */
     assert_non_null(strstr(ask(&b, PUT_A "Content-Length: 1\r\n\r\nx"), " 503 "));
     assert_non_null(strstr(buf_cstr(&b), "too many bodies of requests are under way: try again"));
@@ -615,12 +588,12 @@ static void test_answers_that_come_later(void **state)
     start(&r, NULL);
     assert_non_null(strstr(ask(&b, "GET /at-once HTTP/1.0\r\n\r\n"), "at last"));
     fd = dial();
-    put(fd, "GET /later HTTP/1.1\r\nHost: x\r\n\r\nGET /b HTTP/1.0\r\n\r\n");
+    raw_put(fd, "GET /later HTTP/1.1\r\nHost: x\r\n\r\nGET /b HTTP/1.0\r\n\r\n");
     do /* until its handler was called */
         ask(&now, "GET /now HTTP/1.0\r\n\r\n");
     while (recv(fd, (char[1]){0}, 1, MSG_PEEK | MSG_DONTWAIT) != 1);
     b.len = 0;
-    drain(fd, &b);
+    raw_drain(fd, &b);
     assert_non_null(strstr(buf_cstr(&b), "HTTP/1.1 201 Created\r\n"));
     assert_non_null(strstr(buf_cstr(&b), "at lastHTTP/1.1 200 OK"));
     stop(&r);
@@ -641,7 +614,7 @@ static void test_later_outlives_all(void **state)
     (void)state;
     start(&r, NULL);
     fd = dial();
-    put(fd, "GET /later HTTP/1.1\r\nHost: x\r\n\r\n");
+    raw_put(fd, "GET /later HTTP/1.1\r\nHost: x\r\n\r\n");
     while (__atomic_load_n(&r.handled, __ATOMIC_ACQUIRE) == 0)
         sched_yield();
     loop_post(r.loop, &r.stop);
