@@ -307,6 +307,7 @@ _Static_assert(KUBE_NAMESPACE_MAX + 1 + KUBE_NAME_MAX <= MAILBOX_KEY_BYTES_MAX,
 #define WATCH_RETRY_MAX_MS 30000u
 
 /* --- the daemon --- */
-#define TRIM_EVERY_NS (1000ull * 1000 * 1000) /* freed memory goes back to the system */
+#define OPTIONS_FILE_BYTES_MAX (256u * KIB)            /* of a configuration file */
+#define TRIM_EVERY_NS          (1000ull * 1000 * 1000) /* freed memory goes back to the system */
 
 #endif

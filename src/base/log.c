@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -12,7 +13,7 @@
 #include <unistd.h>
 
 static struct {
-    enum log_level level;
+    _Atomic(enum log_level) level;
     bool json;
 } config = {.level = LOG_INFO};
 
@@ -20,13 +21,23 @@ static const char *const names[] = {"debug", "info", "warn", "error"};
 
 void log_init(enum log_level level, const char *format)
 {
-    config.level = level;
+    log_level_set(level);
     config.json = !strcmp(format, "json") || (strcmp(format, "text") != 0 && !isatty(2));
 }
 
 enum log_level log_level_get(void)
 {
-    return config.level;
+    return atomic_load_explicit(&config.level, memory_order_relaxed);
+}
+
+void log_level_set(enum log_level level)
+{
+    atomic_store_explicit(&config.level, level, memory_order_relaxed);
+}
+
+const char *log_level_name(enum log_level level)
+{
+    return names[level];
 }
 
 /* The longest that one byte of text becomes: \u0000. */
@@ -114,7 +125,7 @@ void log_text(enum log_level level, const char *guest, const char *text, size_t 
     int saved = errno; /* may be what the caller looks at next */
     ssize_t unused;
 
-    if (level < config.level)
+    if (level < log_level_get())
         return;
     unused = write(2, line, render(line, sizeof(line), level, guest, text, len));
     (void)unused; /* nowhere to report it */
@@ -127,7 +138,7 @@ void log_line(enum log_level level, const char *guest, const char *fmt, ...)
     int saved = errno;
     va_list ap;
 
-    if (level < config.level)
+    if (level < log_level_get())
         return;
     va_start(ap, fmt);
     vsnprintf(text, sizeof(text), fmt, ap);

@@ -14,6 +14,10 @@ enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR };
 /* format: "auto", "text" or "json". Call once, before threads start. */
 void log_init(enum log_level level, const char *format);
 enum log_level log_level_get(void);
+/* Any thread: from the next line on. */
+void log_level_set(enum log_level level);
+/* "debug", "info", "warn", "error". */
+const char *log_level_name(enum log_level level);
 
 /* guest may be NULL: the line is the daemon's own. */
 void log_line(enum log_level level, const char *guest, const char *fmt, ...)

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define STATE_DEFAULT "/var/lib/roost"
-#define OPTIONS_MAX   24
+#define OPTIONS_MAX   64
 
 static const struct {
     struct option option;

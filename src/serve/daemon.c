@@ -50,6 +50,7 @@ struct module {
 
 struct daemon {
     struct daemon_opts opts;
+    const struct options_source *source; /* where opts are from; borrowed */
     struct state_dir *state;
     struct kube_config *config;
     struct loop *loop;
@@ -72,6 +73,7 @@ struct daemon {
     struct kube_stream *probe;
     bool kube_ready, stopping;
     char kube_trouble[ERR_MSG_MAX];
+    size_t workers;
     uint64_t started_ns;
 };
 
@@ -256,8 +258,8 @@ static void apply_overrides(const struct daemon_opts *opts, struct guest_spec *s
         spec->sleep_mode = SLEEP_NEVER;
         spec->sleep_mode_set = false;
     }
-    if (opts->sleep_after_ns >= 0 && !spec->sleep_after_set)
-        spec->sleep_after_ns = (uint64_t)opts->sleep_after_ns;
+    if (!spec->sleep_after_set)
+        spec->sleep_after_ns = opts->sleep_after_ns;
 }
 
 static int add_guest(struct daemon *d, struct guest_spec *spec, struct err *err)
@@ -321,7 +323,7 @@ static bool is_ready(void *ctx, struct buf *reasons)
 
     if (d->stopping)
         (void)!buf_puts(reasons, "stopping\n", NULL);
-    if (!d->opts.no_kubernetes && !d->kube_ready) {
+    if (d->opts.kubernetes && !d->kube_ready) {
         ready = false;
         (void)!buf_printf(reasons, NULL, "API server: %s\n",
                           d->kube_trouble[0] ? d->kube_trouble : "connecting");
@@ -332,7 +334,7 @@ static bool is_ready(void *ctx, struct buf *reasons)
             (void)!buf_printf(reasons, NULL, "module %s: compiling\n", m->path);
         }
     }
-    if (!d->opts.no_kubernetes && !watch_ready(d->watch, reasons))
+    if (d->opts.kubernetes && !watch_ready(d->watch, reasons))
         ready = false;
     return ready;
 }
@@ -401,6 +403,93 @@ static void told_to_stop(void *ctx, int signum)
     guests_drain(d->guests);
 }
 
+/* --- the options, read again --- */
+
+static void change_sleep_after(struct daemon *d)
+{
+    for (size_t i = 0; guests_at(d->guests, i); i++)
+        apply_overrides(&d->opts, guests_at(d->guests, i)->spec);
+}
+
+static void change_log_level(struct daemon *d)
+{
+    log_level_set((enum log_level)d->opts.log_level);
+}
+
+/* What takes a changed option in; where there is none, it is read from opts when it is needed. */
+static void (*change_of(const struct option_def *def))(struct daemon *d)
+{
+    static const struct {
+        const char *path;
+        void (*change)(struct daemon *d);
+    } changes[] = {
+        {"memory", set_budget},
+        {"sleep.after", change_sleep_after},
+        {"log.level", change_log_level},
+    };
+
+    for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++)
+        if (strcmp(changes[i].path, def->path) == 0)
+            return changes[i].change;
+    return NULL;
+}
+
+/* "a, b" of the changed options that can, or cannot, change while the daemon runs. */
+static const char *name_changes(const struct daemon_opts *a, const struct daemon_opts *b,
+                                bool reload, char *out, size_t size)
+{
+    size_t n, used = 0;
+    const struct option_def *table = options_table(&n);
+
+    out[0] = 0;
+    for (size_t i = 0; i < n && used < size; i++)
+        if (table[i].reload == reload && !options_same(a, b, &table[i]))
+            used +=
+                (size_t)snprintf(out + used, size - used, "%s%s", used ? ", " : "", table[i].path);
+    return out;
+}
+
+static void take_options(struct daemon *d, struct daemon_opts *fresh)
+{
+    size_t n;
+    const struct option_def *table = options_table(&n);
+    char changed[512], kept[512];
+
+    name_changes(&d->opts, fresh, true, changed, sizeof(changed));
+    name_changes(&d->opts, fresh, false, kept, sizeof(kept));
+    for (size_t i = 0; i < n; i++) {
+        void (*change)(struct daemon * d) = change_of(&table[i]);
+
+        if (!table[i].reload || options_same(&d->opts, fresh, &table[i]))
+            continue;
+        options_swap(&d->opts, fresh, &table[i]);
+        if (change)
+            change(d);
+    }
+    log_info("options read again: %s%s", *changed ? "changed " : "nothing changed", changed);
+    if (*kept)
+        log_warn("options read again: %s cannot change while the daemon runs: start it again for "
+                 "them",
+                 kept);
+}
+
+static void told_to_reload(void *ctx, int signum)
+{
+    struct daemon *d = ctx;
+    struct daemon_opts fresh;
+    struct err err = {0};
+
+    (void)signum;
+    if (d->stopping)
+        return;
+    if (options_load(&fresh, d->source, &err) < 0) {
+        log_error("options read again: %s; all stay as they were", err.msg);
+        return;
+    }
+    take_options(d, &fresh);
+    options_free(&fresh);
+}
+
 /* --- memory: what freed instances leave in the allocator goes back to the system --- */
 
 static void trim(struct timer *t)
@@ -449,6 +538,7 @@ static void daemon_free(struct daemon *d)
     loop_free(d->loop);
     kube_config_free(d->config);
     state_dir_close(d->state);
+    options_free(&d->opts);
 }
 
 static int open_state(struct daemon *d, struct err *err)
@@ -469,7 +559,7 @@ static int open_state(struct daemon *d, struct err *err)
 
 static int connect_kube(struct daemon *d, struct err *err)
 {
-    if (d->opts.no_kubernetes)
+    if (!d->opts.kubernetes)
         return 0;
     if (kube_config_load(&d->config, d->opts.kubeconfig, d->opts.context, err) < 0 ||
         kube_client_new(&d->client, d->loop, d->config, err) < 0)
@@ -518,7 +608,7 @@ static int make_guests(struct daemon *d, struct err *err)
                                 .arena = d->arena,
                                 .db = d->db,
                                 .capabilities = &d->capabilities,
-                                .workers = d->opts.workers,
+                                .workers = d->workers,
                                 .io_threads = d->opts.io_threads,
                                 .maps_max = budget_maps_default(),
                                 .boot = state_dir_boot(),
@@ -565,6 +655,7 @@ static int start(struct daemon *d, struct err *err)
     if (open_state(d, err) < 0 || loop_new(&d->loop, err) < 0 ||
         loop_on_signal(d->loop, SIGTERM, told_to_stop, d, err) < 0 ||
         loop_on_signal(d->loop, SIGINT, told_to_stop, d, err) < 0 ||
+        loop_on_signal(d->loop, SIGHUP, told_to_reload, d, err) < 0 ||
         engine_new(&d->engine, &session_calls, err) < 0 || sigbus_install(err) < 0 ||
         cold_install(err) < 0 || connect_kube(d, err) < 0 || make_guests(d, err) < 0 ||
         open_admin(d, err) < 0 || read_manifests(d, err) < 0)
@@ -584,23 +675,29 @@ static void tune_process(void)
     mallopt(M_MMAP_THRESHOLD, 128 * 1024);
 }
 
-int daemon_run(const struct daemon_opts *opts, struct err *err)
+static size_t count_workers(const struct daemon_opts *opts)
 {
-    struct daemon d = {.opts = *opts, .started_ns = clock_now_ns()};
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
 
+    if (opts->workers)
+        return opts->workers;
+    return cores < 1 ? 1 : cores > WORKERS_MAX ? WORKERS_MAX : (size_t)cores;
+}
+
+int daemon_run(struct daemon_opts *opts, const struct options_source *source, struct err *err)
+{
+    struct daemon d = {.opts = *opts, .source = source, .started_ns = clock_now_ns()};
+
+    *opts = (struct daemon_opts){0};
     tune_process();
-    log_init(opts->log_level, opts->log_format);
-    if (!d.opts.workers)
-        d.opts.workers = cores > 0 ? (size_t)cores : 1;
-    if (!d.opts.io_threads)
-        d.opts.io_threads = 2;
+    log_init((enum log_level)d.opts.log_level, option_log_formats[d.opts.log_format]);
+    d.workers = count_workers(&d.opts);
     if (start(&d, err) < 0) {
         daemon_free(&d);
         return -1;
     }
     log_info("roost " ROOST_VERSION ": %zu guests, %zu workers, state in %s",
-             guests_stats(d.guests)->guests, d.opts.workers, d.opts.state_dir);
+             guests_stats(d.guests)->guests, d.workers, d.opts.state_dir);
     loop_run(d.loop);
     loop_turn(d.loop, false); /* what was posted for its end */
     loop_timer_clear(d.loop, &d.trim);
