@@ -45,7 +45,7 @@ static const struct {
      {"src/base/tls", "src/engine/imagecache.c", "src/engine/compile_run.c", "src/guest/guest.c"}},
     {"openssl/", {"src/base/tls", "src/base/h2"}},
     {"lmdb.h", {"src/base/db.c"}},
-    {"yaml.h", {"src/base/yaml.c"}},
+    {"yaml.h", {"src/base/yaml"}},
     {"xxhash.h", {"src/base/hash"}},
     {"curl/", {NULL}},
 };
