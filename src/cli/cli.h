@@ -1,12 +1,18 @@
-/* The command line: each verb is one file with one function, and a row in main.c's table.
+/* The command line: each verb is one file, src/cli/verb_NAME.c, that defines one `struct verb`: its
+ * documentation, its options and the function that runs it; and a row in verbs.c.
  *
- * A verb gets its own arguments (argv[0] is its name), writes its result to stdout and returns 0,
- * or -1 with err, which cli_run prints in one line; the exit status is err_exit_status's.
- * Everything that comes from the daemon passes text_clean before it reaches a terminal.
+ * That struct is the only source of what people read and of what is parsed: `--help` (help.c), the
+ * manual pages and docs/reference (reference.c), the completions of shells (completion.c) and the
+ * parser (line.c) all walk it, so that they cannot differ.
+ *
+ * A verb gets its parsed line, writes its result to stdout and returns 0, or -1 with err, which
+ * cli_run prints in one line; the exit status is err_exit_status's. Everything that comes from the
+ * daemon passes text_clean before it reaches a terminal.
  */
 #ifndef ROOST_CLI_CLI_H
 #define ROOST_CLI_CLI_H
 
+#include "base/buf.h"
 #include "base/err.h"
 
 #include <jansson.h>
@@ -15,58 +21,164 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* --- verbs --- */
+#define CLI_NAME_SIZE 256 /* of a namespace or a name, with its NUL */
+
+/* --- what a verb is --- */
+
+/* What a value or an argument is, for completion. */
+enum cli_what {
+    CLI_ANYTHING,
+    CLI_FILE,
+    CLI_DIR,
+    CLI_MODULE, /* a file, *.wasm */
+    CLI_GUEST,  /* NAMESPACE/NAME of a guest that the daemon has */
+    CLI_SPACE,  /* a namespace that has guests */
+    CLI_COMMAND,
+};
+
+struct cli_option {
+    const char *name;         /* without its two dashes */
+    char letter;              /* 0: none */
+    const char *arg;          /* what its value is called: "DIR"; NULL: it takes none */
+    const char *help;         /* lower case, no full stop at the end; wrapped where it is shown */
+    const char *def;          /* the value that holds where it is not given, as shown; NULL: none */
+    const char *const *words; /* the only values that are taken, up to NULL; NULL: any */
+    enum cli_what what;
+    bool repeats; /* it may be given several times, and each counts; else the last does */
+};
+
+struct cli_example {
+    const char *what, *command; /* "the guests of a namespace"; "roost get guests -n ring-0" */
+};
+
+/* A part of the manual with a title of its own. Lines that begin with a blank stay as they are;
+ * others are one paragraph up to an empty line. `words` in backquotes are literal. */
+struct cli_section {
+    const char *title, *text;
+};
+
+struct cli_line;
 
 struct verb {
     const char *name;
-    const char *help; /* one line */
-    int (*run)(int argc, char **argv, struct err *err);
+    const char *brief;                /* one line, lower case */
+    const char *about;                /* as a section's text */
+    const char *const *synopsis;      /* what follows `roost NAME`, a line each, up to NULL */
+    const struct cli_option *options; /* up to a name of NULL; --help is everybody's */
+    const struct cli_option *(*options_of)(void); /* the same, where another table has them */
+    const struct cli_section *sections;           /* up to a title of NULL; NULL: none */
+    const struct cli_example *examples;           /* up to a command of NULL; at least one */
+    const enum err_code *exits;                   /* beside 0 and usage, up to ERR_NONE */
+    const char *const *see;                       /* verbs, up to NULL */
+    enum cli_what args;                           /* what its arguments are */
+    const char *const *arg_words; /* words that may be the first of them; NULL: none */
+    bool hidden;                  /* not listed */
+    int (*run)(const struct cli_line *line, struct err *err);
 };
 
-int verb_serve(int argc, char **argv, struct err *err);
-int verb_get(int argc, char **argv, struct err *err);
-int verb_describe(int argc, char **argv, struct err *err);
-int verb_inspect(int argc, char **argv, struct err *err);
-int verb_version(int argc, char **argv, struct err *err);
+/* All of them, up to NULL, in the order in which they are listed. */
+extern const struct verb *const cli_verbs[];
 
-/* Finds the verb and runs it; `help` and the global options are handled here. Prints the error.
- * Returns the exit status. */
-int cli_run(const struct verb *verbs, size_t n, int argc, char **argv);
-/* `roost help [VERB]`. */
-int cli_help(const struct verb *verbs, size_t n, int argc, char **argv, struct err *err);
+extern const struct verb verb_completion, verb_describe, verb_get, verb_inspect, verb_reference,
+    verb_serve, verb_version;
 
-/* --- options of the verbs that ask the daemon --- */
+/* Options that several verbs have, alike. */
+#define CLI_OPTION_STATE                                                                           \
+    {                                                                                              \
+        .name = "state", .arg = "DIR", .what = CLI_DIR, .help = "the daemon's state directory",    \
+        .def = "$ROOST_STATE, else /var/lib/roost"                                                 \
+    }
+#define CLI_OPTION_OUTPUT(list)                                                                    \
+    {                                                                                              \
+        .name = "output", .letter = 'o', .arg = "FORMAT", .help = "how to print it",               \
+        .words = (list), .def = "table"                                                            \
+    }
+extern const char *const cli_formats_list[]; /* table, wide, json, yaml, name */
+extern const char *const cli_formats_one[];  /* table, json, yaml */
 
-enum cli_output { OUTPUT_TABLE, OUTPUT_WIDE, OUTPUT_JSON, OUTPUT_NAME };
+/* Finds the verb, parses its line and runs it; `help` and the global options are handled here.
+ * Prints the error. Returns the exit status. */
+int cli_run(int argc, char **argv);
+/* A verb's options, up to a name of NULL. */
+const struct cli_option *cli_options(const struct verb *v);
+/* NULL: no such verb. */
+const struct verb *cli_find_verb(const char *name);
 
-/* Bits: which options a verb has. --state and --help are everybody's. */
-enum { CLI_NAMESPACE = 1, CLI_OUTPUT = 2, CLI_WATCH = 4, CLI_CLIENT = 8 };
+/* --- a parsed line --- */
 
-struct cli_opts {
-    const char *state;      /* --state, $ROOST_STATE or the default */
-    const char *namespace_; /* NULL: all */
-    enum cli_output output;
-    bool watch, client;
-    bool helped; /* --help was given, and help printed: the verb is done */
+struct cli_given {
+    const struct cli_option *option;
+    const char *value; /* "" where it takes none */
+};
+
+struct cli_line {
+    const struct verb *verb;
+    struct cli_given *given; /* in the order of the line */
+    size_t ngiven;
+    bool helped; /* --help */
     int nargs;   /* what is no option */
     char **args;
 };
 
-/* Reads the verb's options; argv is permuted. help is printed for --help.
- * ERR_USAGE: unknown option (with the nearest), missing or bad value. */
-int cli_options(struct cli_opts *out, int argc, char **argv, unsigned accepted, const char *help,
-                struct err *err) ERR_CHECK;
-/* For verbs with a getopt_long loop of their own, after it returned '?' or ':': sets err to what is
- * wrong with which option. opterr must be 0, the short options begin with ':'. Returns -1. */
-struct option;
-int cli_bad_option(char **argv, int got, const struct option *longs, struct err *err);
-/* The state directory: given, else $ROOST_STATE, else /var/lib/roost. */
-const char *cli_state(const char *given);
+/* Reads the verb's options, wherever among the arguments they are; argv[0] is the verb's name and
+ * argv is permuted and borrowed. Free with cli_line_free, also after an error.
+ * ERR_USAGE: an unknown option (with the nearest), a value that is missing, empty or not one of its
+ * words. */
+int cli_line_read(struct cli_line *out, const struct verb *verb, int argc, char **argv,
+                  struct err *err) ERR_CHECK;
+void cli_line_free(struct cli_line *line);
+/* The option's last value; NULL: it was not given. The verb must have an option of that name. */
+const char *cli_value(const struct cli_line *line, const char *option);
+/* Its n-th value, from 0; NULL: there is none. */
+const char *cli_value_at(const struct cli_line *line, const char *option, size_t n);
+bool cli_flag(const struct cli_line *line, const char *option);
 
-/* "NAMESPACE/NAME" into its parts, each of size bytes; without a slash the namespace is empty.
+enum cli_output { OUTPUT_TABLE, OUTPUT_WIDE, OUTPUT_JSON, OUTPUT_YAML, OUTPUT_NAME };
+/* Of --output. */
+enum cli_output cli_output(const struct cli_line *line);
+/* The state directory: --state, else $ROOST_STATE, else /var/lib/roost. */
+const char *cli_state(const struct cli_line *line);
+
+/* A namespace and a name; each may be empty: any. */
+struct cli_id {
+    char namespace_[CLI_NAME_SIZE], name[CLI_NAME_SIZE];
+};
+
+/* "NAMESPACE/NAME" into its parts; without a slash the namespace is empty.
  * ERR_USAGE: malformed or too long. */
-int cli_split_name(const char *text, char *namespace_, char *name, size_t size, struct err *err)
+int cli_split_name(const char *text, struct cli_id *out, struct err *err) ERR_CHECK;
+/* The same for the guest that a verb is about, with -n (empty where the verb has none or it was not
+ * given). ERR_USAGE: also where both name a namespace, and not the same. */
+int cli_guest_id(const struct cli_line *line, const char *text, struct cli_id *out, struct err *err)
     ERR_CHECK;
+/* As above, and fit for a path: a namespace that nobody named is `default`. */
+int cli_one_guest(const struct cli_line *line, const char *text, struct cli_id *out,
+                  struct err *err) ERR_CHECK;
+/* True for "guest" and "guests", which may stand before a name, as in kubectl. */
+bool cli_is_kind(const char *word);
+
+/* --- what is made of the documentation --- */
+
+/* The whole program's help, and a verb's. */
+void cli_help(FILE *out);
+void cli_verb_help(const struct verb *v, FILE *out);
+/* The manual page in troff, and the page of docs/reference: of a verb, or with NULL the program's
+ * own, which names all verbs and exit statuses. */
+void cli_man(const struct verb *v, FILE *out);
+void cli_markdown(const struct verb *v, FILE *out);
+/* The completion of a shell: bash, zsh, fish. */
+void cli_completion(const char *shell, FILE *out);
+/* What an exit status means; NULL: the command line never ends with that code. */
+const char *cli_exit_text(enum err_code code);
+/* An option as it is written, "-n, --namespace NAME", and all that is said of it: its help, its
+ * words, its default. */
+void cli_option_left(char *out, size_t size, const struct cli_option *o);
+void cli_option_text(struct buf *out, const struct cli_option *o);
+/* --help, which every verb has. */
+extern const struct cli_option cli_option_help;
+/* Prints text wrapped to `width` columns, each line behind `indent` blanks; the first is taken to
+ * have `column` columns already. */
+void cli_wrap(FILE *out, const char *text, int indent, int width, int column);
 
 /* --- the daemon --- */
 
@@ -99,12 +211,15 @@ bool cli_seconds_since(const json_t *object, const char *key, int64_t now_s, uin
  * the name's end (Bytes, Ms, Ns), nested objects and lists indented; null and empty are left out.
  */
 void cli_print_object(const json_t *object, FILE *out);
-/* Indented JSON and a newline. */
+/* Indented JSON and a newline, or YAML. */
 int cli_print_json(const json_t *value, FILE *out, struct err *err) ERR_CHECK;
+int cli_print_yaml(const json_t *value, FILE *out, struct err *err) ERR_CHECK;
+/* The one of the three that -o says. */
+int cli_print(const json_t *value, enum cli_output output, FILE *out, struct err *err) ERR_CHECK;
 
-/* The guests of `items` that match (namespace_ NULL or name NULL: any), sorted by namespace and
- * name with numbers in order: a new array of borrowed objects. */
-json_t *cli_select(const json_t *items, const char *namespace_, const char *name);
+/* The guests of `items` that match (an empty part of id: any), sorted by namespace and name with
+ * numbers in order: a new array of borrowed objects. */
+json_t *cli_select(const json_t *items, const struct cli_id *id);
 /* Those of `now` that are not in `before` just so: for --watch. A new array. */
 json_t *cli_changed(const json_t *before, const json_t *now);
 /* Adds a row for a guest. */

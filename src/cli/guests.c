@@ -9,10 +9,10 @@
 
 #define MESSAGE_CHARACTERS 60 /* of an error in the table; `wide` shows all of it */
 
-static bool matches(const json_t *guest, const char *namespace_, const char *name)
+static bool matches(const json_t *guest, const struct cli_id *id)
 {
-    return (!namespace_ || strcmp(cli_text(guest, "namespace"), namespace_) == 0) &&
-           (!name || strcmp(cli_text(guest, "name"), name) == 0);
+    return (!*id->namespace_ || strcmp(cli_text(guest, "namespace"), id->namespace_) == 0) &&
+           (!*id->name || strcmp(cli_text(guest, "name"), id->name) == 0);
 }
 
 /* ring-2 before ring-10; what has no name is last. */
@@ -27,13 +27,13 @@ static int compare(const void *a, const void *b)
     return order ? order : strverscmp(cli_text(x, "name"), cli_text(y, "name"));
 }
 
-json_t *cli_select(const json_t *items, const char *namespace_, const char *name)
+json_t *cli_select(const json_t *items, const struct cli_id *id)
 {
     size_t n = 0, all = json_array_size(items);
     json_t **chosen = calloc(all + 1, sizeof(json_t *)), *out = json_array();
 
     for (size_t i = 0; chosen && i < all; i++)
-        if (matches(json_array_get(items, i), namespace_, name))
+        if (matches(json_array_get(items, i), id))
             chosen[n++] = json_array_get(items, i);
     if (chosen)
         qsort(chosen, n, sizeof(json_t *), compare);

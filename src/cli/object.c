@@ -6,6 +6,7 @@
 
 #include "base/text.h"
 #include "base/units.h"
+#include "base/yaml_emit.h"
 
 #include <ctype.h>
 #include <inttypes.h>
@@ -283,4 +284,21 @@ int cli_print_json(const json_t *value, FILE *out, struct err *err)
         return err_set(err, ferror(out) ? ERR_IO : ERR_NOMEM, 0, "the output cannot be written");
     fputc('\n', out);
     return 0;
+}
+
+int cli_print_yaml(const json_t *value, FILE *out, struct err *err)
+{
+    AUTO_BUF struct buf text = {0};
+
+    if (yaml_emit(&text, value, err) < 0)
+        return -1;
+    if (fwrite(text.data, 1, text.len, out) < text.len)
+        return err_set(err, ERR_IO, 0, "the output cannot be written");
+    return 0;
+}
+
+int cli_print(const json_t *value, enum cli_output output, FILE *out, struct err *err)
+{
+    return output == OUTPUT_YAML ? cli_print_yaml(value, out, err)
+                                 : cli_print_json(value, out, err);
 }

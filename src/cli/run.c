@@ -14,21 +14,14 @@
 
 #define VERBS_MAX 32
 
-static const struct verb *find_verb(const struct verb *verbs, size_t n, const char *name)
+static int unknown_verb(const char *name, struct err *err)
 {
-    for (size_t i = 0; i < n; i++)
-        if (strcmp(verbs[i].name, name) == 0)
-            return &verbs[i];
-    return NULL;
-}
+    const char *names[VERBS_MAX] = {"help"}, *nearest;
+    size_t count = 1;
 
-static int unknown_verb(const struct verb *verbs, size_t n, const char *name, struct err *err)
-{
-    const char *names[VERBS_MAX], *nearest;
-    size_t count = 0;
-
-    for (; count < n && count < VERBS_MAX; count++)
-        names[count] = verbs[count].name;
+    for (size_t i = 0; cli_verbs[i] && count < VERBS_MAX; i++)
+        if (!cli_verbs[i]->hidden)
+            names[count++] = cli_verbs[i]->name;
     nearest = nearest_name(name, names, count);
     if (nearest)
         return err_set(err, ERR_USAGE, 0, "unknown command %.40s (did you mean %s?)", name,
@@ -36,45 +29,22 @@ static int unknown_verb(const struct verb *verbs, size_t n, const char *name, st
     return err_set(err, ERR_USAGE, 0, "unknown command %.40s (see `roost help`)", name);
 }
 
-static void print_help(const struct verb *verbs, size_t n)
+/* `roost help [VERB]`. */
+static int help(int argc, char **argv, struct err *err)
 {
-    printf("Runs Kubernetes operators as WebAssembly guests that sleep until something happens.\n"
-           "\n"
-           "Usage: roost [--state DIR] COMMAND [options]\n"
-           "\n"
-           "Commands:\n");
-    for (size_t i = 0; i < n; i++)
-        printf("  %-10s %s\n", verbs[i].name, verbs[i].help);
-    printf("  %-10s %s\n", "help", "this text, or that of a command");
-    printf("\n"
-           "Options:\n"
-           "  --state DIR  the daemon's state directory (default $ROOST_STATE, else\n"
-           "               /var/lib/roost)\n"
-           "  --version    the same as `roost version --client`\n"
-           "  --help       this text; after a command, that of the command\n"
-           "\n"
-           "Examples:\n"
-           "  roost serve --guests guests/ --state ./state\n"
-           "  roost get guests --state ./state\n"
-           "  roost help serve\n"
-           "\n"
-           "Exit status: 0 fine, 2 wrong usage, 4 not found, 10 the daemon cannot be reached; all "
-           "of\nthem are in docs/cli.md.\n");
-}
-
-int cli_help(const struct verb *verbs, size_t n, int argc, char **argv, struct err *err)
-{
-    char *help_argv[] = {argc > 1 ? argv[1] : NULL, (char[]){"--help"}, NULL};
     const struct verb *verb;
 
     if (argc > 2)
         return err_set(err, ERR_USAGE, 0, "help takes one command");
     if (argc < 2 || strcmp(argv[1], "help") == 0 || strcmp(argv[1], "--help") == 0) {
-        print_help(verbs, n);
+        cli_help(stdout);
         return 0;
     }
-    verb = find_verb(verbs, n, argv[1]);
-    return verb ? verb->run(2, help_argv, err) : unknown_verb(verbs, n, argv[1], err);
+    verb = cli_find_verb(argv[1]);
+    if (!verb)
+        return unknown_verb(argv[1], err);
+    cli_verb_help(verb, stdout);
+    return 0;
 }
 
 /* Takes the options before the verb. Returns how many words they are, -1: error. */
@@ -96,7 +66,20 @@ static int globals(int argc, char **argv, struct err *err)
     return i - 1;
 }
 
-static int dispatch(const struct verb *verbs, size_t n, int argc, char **argv, struct err *err)
+static int run_verb(const struct verb *verb, int argc, char **argv, struct err *err)
+{
+    struct cli_line line;
+    int rc = cli_line_read(&line, verb, argc, argv, err);
+
+    if (rc == 0 && line.helped)
+        cli_verb_help(verb, stdout);
+    else if (rc == 0)
+        rc = verb->run(&line, err);
+    cli_line_free(&line);
+    return rc;
+}
+
+static int dispatch(int argc, char **argv, struct err *err)
 {
     int skip = globals(argc, argv, err);
     const struct verb *verb;
@@ -110,13 +93,13 @@ static int dispatch(const struct verb *verbs, size_t n, int argc, char **argv, s
         return err_set(err, ERR_USAGE, 0, "a command is needed (see `roost help`)");
     name = argv[0];
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0)
-        return cli_help(verbs, n, argc, argv, err);
+        return help(argc, argv, err);
     if (strcmp(name, "--version") == 0)
-        return verb_version(2, (char *[]){name, (char[]){"--client"}, NULL}, err);
-    verb = find_verb(verbs, n, name);
+        return run_verb(&verb_version, 2, (char *[]){name, (char[]){"--client"}, NULL}, err);
+    verb = cli_find_verb(name);
     if (!verb && *name == '-')
         return err_set(err, ERR_USAGE, 0, "unknown option %.40s (see `roost help`)", name);
-    return verb ? verb->run(argc, argv, err) : unknown_verb(verbs, n, name, err);
+    return verb ? run_verb(verb, argc, argv, err) : unknown_verb(name, err);
 }
 
 /* Output that nobody reads any more (`roost get guests | head`) is no failure. */
@@ -127,13 +110,13 @@ static int finish_output(struct err *err)
     return errno == EPIPE ? 0 : err_set(err, ERR_IO, errno, "output");
 }
 
-int cli_run(const struct verb *verbs, size_t n, int argc, char **argv)
+int cli_run(int argc, char **argv)
 {
     struct err err = {0};
     int rc;
 
     signal(SIGPIPE, SIG_IGN);
-    rc = dispatch(verbs, n, argc, argv, &err);
+    rc = dispatch(argc, argv, &err);
     if (finish_output(rc < 0 ? NULL : &err) < 0)
         rc = -1;
     if (rc == 0)

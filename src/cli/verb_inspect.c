@@ -14,21 +14,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char help[] =
-    "Shows what a WebAssembly module is, without a daemon: its imports and exports, its memory,\n"
-    "what of its state a sleep would lose, why it could not be deployed, and the size of its\n"
-    "image. It is compiled for that, which takes up to some seconds.\n"
-    "\n"
-    "Usage: roost inspect MODULE [options]\n"
-    "\n"
-    "Options:\n"
-    "  -o, --output FORMAT   table (text for people) or json (default table)\n"
-    "  -h, --help            this text\n"
-    "\n"
-    "Examples:\n"
-    "  roost inspect ring.wasm\n"
-    "  roost inspect ring.wasm -o json | jq -r '.imports[] | .module + \".\" + .name'\n";
-
 /* --- compiling --- */
 
 struct inspection {
@@ -152,29 +137,55 @@ static int inspect(json_t **out, const char *module, int *signum, struct err *er
     return rc;
 }
 
-int verb_inspect(int argc, char **argv, struct err *err)
+static int run(const struct cli_line *line, struct err *err)
 {
-    struct cli_opts o;
     json_t *found = NULL;
     int rc, signum = 0;
 
-    if (cli_options(&o, argc, argv, CLI_OUTPUT, help, err) < 0)
-        return -1;
-    if (o.helped)
-        return 0;
-    if (o.output == OUTPUT_WIDE || o.output == OUTPUT_NAME)
-        return err_set(err, ERR_USAGE, 0, "inspect has -o table and -o json");
-    if (o.nargs != 1)
+    if (line->nargs != 1)
         return err_set(err, ERR_USAGE, 0, "inspect takes one module (`roost inspect FILE.wasm`)");
-    rc = inspect(&found, o.args[0], &signum, err);
+    rc = inspect(&found, line->args[0], &signum, err);
     if (signum) { /* nothing is left behind: end as it would have */
         signal(signum, SIG_DFL);
         raise(signum);
     }
-    if (rc == 0 && o.output == OUTPUT_JSON)
-        rc = cli_print_json(found, stdout, err);
-    else if (rc == 0)
+    if (rc == 0 && cli_output(line) == OUTPUT_TABLE)
         cli_print_object(found, stdout);
+    else if (rc == 0)
+        rc = cli_print(found, cli_output(line), stdout, err);
     json_decref(found);
     return rc;
 }
+
+static const struct cli_option options[] = {CLI_OPTION_OUTPUT(cli_formats_one), {0}};
+static const char *const synopsis[] = {"MODULE [options]", NULL};
+static const struct cli_example examples[] = {
+    {"a module", "roost inspect ring.wasm"},
+    {"what it imports",
+     "roost inspect ring.wasm -o json | jq -r '.imports[] | .module + \".\" + .name'"},
+    {0},
+};
+static const enum err_code exits[] = {ERR_INVALID, ERR_NOT_FOUND,   ERR_LIMIT,
+                                      ERR_IO,      ERR_UNSUPPORTED, ERR_NONE};
+
+const struct verb verb_inspect = {
+    .name = "inspect",
+    .brief = "show what a module is",
+    .about =
+        "Shows what a WebAssembly module is, without a daemon: its imports and exports, its "
+        "memory, what of its state a sleep would lose, why it could not be deployed, and the size "
+        "of its image. It is compiled for that as the daemon would have it compiled (up to some "
+        "seconds, in a folder under `$TMPDIR` that is removed), so what is said is what would "
+        "happen.\n"
+        "\n"
+        "A module that is refused there is an error, with the exit status of its kind; one that "
+        "compiles but could not be deployed (an import that the host does not have, no `handle`) "
+        "is shown, with `problem` in the daemon's words. With several memories, or anything else "
+        "that a sleep would lose, `sleepMode` is `never` and `whySleepless` names it.",
+    .synopsis = synopsis,
+    .options = options,
+    .examples = examples,
+    .exits = exits,
+    .args = CLI_MODULE,
+    .run = run,
+};

@@ -4,30 +4,12 @@
 
 #include <string.h>
 
-static const char help[] =
-    "Shows the version of this program and of the running daemon.\n"
-    "\n"
-    "Usage: roost version [options]\n"
-    "\n"
-    "Options:\n"
-    "      --client         only of this program; asks nobody\n"
-    "  -o, --output FORMAT  table (text for people) or json (default table)\n"
-    "      --state DIR      the daemon's state directory (default $ROOST_STATE, else\n"
-    "                       /var/lib/roost)\n"
-    "  -h, --help           this text\n"
-    "\n"
-    "Examples:\n"
-    "  roost version\n"
-    "  roost version --client\n"
-    "  roost version -o json\n";
-
-/* server is empty where it was not asked or did not answer. */
-static int print(const struct cli_opts *o, const char *server, struct err *err)
+static int print(enum cli_output output, const char *server, struct err *err)
 {
     json_t *both;
     int rc;
 
-    if (o->output != OUTPUT_JSON) {
+    if (output == OUTPUT_TABLE) {
         printf("client: %s\n", ROOST_VERSION);
         if (*server)
             printf("server: %s\n", server);
@@ -37,33 +19,52 @@ static int print(const struct cli_opts *o, const char *server, struct err *err)
                    : json_pack("{s:s}", "client", ROOST_VERSION);
     if (!both)
         return err_set(err, ERR_NOMEM, 0, "no memory");
-    rc = cli_print_json(both, stdout, err);
+    rc = cli_print(both, output, stdout, err);
     json_decref(both);
     return rc;
 }
 
-int verb_version(int argc, char **argv, struct err *err)
+static int run(const struct cli_line *line, struct err *err)
 {
-    struct cli_opts o;
-    char server[64] = "";
+    char server[64] = ""; /* where it was asked and did answer */
     json_t *answer = NULL;
     int rc = 0;
 
-    if (cli_options(&o, argc, argv, CLI_OUTPUT | CLI_CLIENT, help, err) < 0)
-        return -1;
-    if (o.helped)
-        return 0;
-    if (o.nargs)
+    if (line->nargs)
         return err_set(err, ERR_USAGE, 0, "version takes no arguments, only options: %.40s",
-                       o.args[0]);
-    if (o.output == OUTPUT_WIDE || o.output == OUTPUT_NAME)
-        return err_set(err, ERR_USAGE, 0, "version has -o table and -o json");
-    if (!o.client)
-        rc = cli_fetch(&answer, o.state, "/v1/version", err);
+                       line->args[0]);
+    if (!cli_flag(line, "client"))
+        rc = cli_fetch(&answer, cli_state(line), "/v1/version", err);
     if (answer)
         snprintf(server, sizeof(server), "%s", cli_text(answer, "version"));
     json_decref(answer);
     text_clean(server);
     /* This program's own is shown in any case. */
-    return print(&o, server, rc < 0 ? NULL : err) < 0 ? -1 : rc;
+    return print(cli_output(line), server, rc < 0 ? NULL : err) < 0 ? -1 : rc;
 }
+
+static const struct cli_option options[] = {
+    {.name = "client", .help = "only of this program; asks nobody"},
+    CLI_OPTION_OUTPUT(cli_formats_one),
+    CLI_OPTION_STATE,
+    {0},
+};
+static const char *const synopsis[] = {"[options]", NULL};
+static const struct cli_example examples[] = {
+    {"of both", "roost version"},
+    {"of this program", "roost version --client"},
+    {0},
+};
+static const enum err_code exits[] = {ERR_DENIED, ERR_NET, ERR_TIMEOUT, ERR_NONE};
+
+const struct verb verb_version = {
+    .name = "version",
+    .brief = "show the versions of client and daemon",
+    .about = "Shows the version of this program and of the running daemon. Without a daemon this "
+             "program's own is shown, and the exit status is 10.",
+    .synopsis = synopsis,
+    .options = options,
+    .examples = examples,
+    .exits = exits,
+    .run = run,
+};

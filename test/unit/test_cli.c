@@ -4,19 +4,12 @@
 #include "cli/cli.h"
 #include "support/admin_fake.h"
 
-#include <getopt.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 
 #include <cmocka.h>
-
-static const struct verb verbs[] = {
-    {"get", "show guests", verb_get},
-    {"describe", "show one", verb_describe},
-    {"version", "show versions", verb_version},
-};
 
 /* --- running a command line with its output in memory --- */
 
@@ -40,7 +33,7 @@ static void run(struct outcome *o, const char *words)
     argv[argc] = NULL;
     stdout = open_memstream(&o->out, &out_len);
     stderr = open_memstream(&o->errors, &errors_len);
-    o->status = cli_run(verbs, sizeof(verbs) / sizeof(verbs[0]), argc, argv);
+    o->status = cli_run(argc, argv);
     fclose(stdout);
     fclose(stderr);
     stdout = real_out;
@@ -85,14 +78,27 @@ static void test_wrong_usage_is_one_line(void **state)
         {"roost get guests -wx", "unknown option -x (see `roost get --help`)"},
         {"roost get guests -n", "-n needs a value (see `roost get --help`)"},
         {"roost get guests --client", "unknown option --client (see `roost get --help`)"},
-        {"roost get guests -o yaml", "-o yaml: must be one of table, wide, json, name"},
+        {"roost get guests -o yml",
+         "--output yml: did you mean yaml? It is one of table, wide, json, yaml, name"},
+        {"roost get guests -o x", "--output x: must be one of table, wide, json, yaml, name"},
+        {"roost get guests -A -n a", "-A and -n: one namespace or all, not both"},
+        {"roost get guests --namespace=", "--namespace needs a value that is not empty"},
+        {"roost get guests --watch=yes", "--watch=yes takes no value (see `roost get --help`)"},
+        {"roost completion", "completion takes one shell: bash, zsh or fish"},
+        {"roost completion ksh", "completion ksh: must be bash, zsh or fish"},
+        {"roost serve --log-level wran",
+         "--log-level wran: did you mean warn? It is one of debug, info, warn, error"},
+        {"roost serve --geusts x", "unknown option --geusts (did you mean --guests?)"},
+        {"roost serve --guest-dir x", "unknown option --guest-dir (see `roost serve --help`)"},
+        {"roost serve --guests", "--guests needs a value (see `roost serve --help`)"},
+        {"roost serve here", "serve takes no arguments, only options: here"},
         {"roost describe", "describe takes one guest (`roost describe NAMESPACE/NAME`)"},
         {"roost describe a b", "describe takes one guest (`roost describe NAMESPACE/NAME`)"},
-        {"roost describe a/b -o wide", "describe has -o table and -o json"},
+        {"roost describe a/b -o wide", "--output wide: must be one of table, json, yaml"},
         {"roost describe a?b", "a?b: no guest has such a name"},
         {"roost describe a -n x/../y", "a: no guest has such a name"},
         {"roost version now", "version takes no arguments, only options: now"},
-        {"roost version -o name", "version has -o table and -o json"},
+        {"roost version -o name", "--output name: must be one of table, json, yaml"},
         {"roost version --watch", "unknown option --watch (see `roost version --help`)"},
     };
 
@@ -107,43 +113,84 @@ static void test_wrong_usage_is_one_line(void **state)
 
 static void test_names_at_their_edge(void **state)
 {
-    char name[256 + 8], namespace_[256], rest[256], text[300];
+    char name[CLI_NAME_SIZE + 8], text[300];
+    struct cli_id id;
     struct err err;
 
     (void)state;
     memset(name, 'a', sizeof(name));
-    name[255] = 0;
+    name[CLI_NAME_SIZE - 1] = 0;
     snprintf(text, sizeof(text), "b/%s", name);
-    assert_int_equal(cli_split_name(text, namespace_, rest, 256, &err), 0);
-    assert_string_equal(namespace_, "b");
-    assert_string_equal(rest, name);
-    name[255] = 'a';
-    name[256] = 0;
-    assert_int_equal(cli_split_name(name, namespace_, rest, 256, &err), -1);
+    assert_int_equal(cli_split_name(text, &id, &err), 0);
+    assert_string_equal(id.namespace_, "b");
+    assert_string_equal(id.name, name);
+    name[CLI_NAME_SIZE - 1] = 'a';
+    name[CLI_NAME_SIZE] = 0;
+    assert_int_equal(cli_split_name(name, &id, &err), -1);
     assert_int_equal(err.code, ERR_USAGE);
 }
 
+/* Every verb: by --help, -h and help; with each part of its documentation in it. */
 static void test_help(void **state)
 {
-    static const char *const commands[] = {"roost get --help", "roost describe -h",
-                                           "roost version --help", "roost help get"};
-    struct outcome o = {0};
+    struct outcome o = {0}, h = {0};
+    char words[64];
 
     (void)state;
-    for (size_t i = 0; i < sizeof(commands) / sizeof(commands[0]); i++) {
-        run(&o, commands[i]);
+    for (size_t i = 0; cli_verbs[i]; i++) {
+        const struct verb *v = cli_verbs[i];
+
+        snprintf(words, sizeof(words), "roost %s --help", v->name);
+        run(&o, words);
         assert_int_equal(o.status, 0);
         assert_string_equal(o.errors, "");
         assert_non_null(strstr(o.out, "\nUsage: roost "));
-        assert_non_null(strstr(o.out, "\nExamples:\n"));
+        assert_non_null(strstr(o.out, "\nExamples:\n  # "));
+        assert_non_null(strstr(o.out, "\nExit status:\n  0   fine\n  2 "));
+        for (const struct cli_option *option = cli_options(v); option->name; option++) {
+            char left[96];
+
+            cli_option_left(left, sizeof(left), option);
+            assert_non_null(strstr(o.out, left));
+        }
+        snprintf(words, sizeof(words), "roost help %s", v->name);
+        run(&h, words);
+        assert_string_equal(o.out, h.out);
+        free(h.out);
+        free(h.errors);
+        snprintf(words, sizeof(words), "roost %s -h", v->name);
+        run(&h, words);
+        assert_string_equal(o.out, h.out);
+        free(h.out);
+        free(h.errors);
         free(o.out);
         free(o.errors);
     }
     run(&o, "roost --help");
     assert_int_equal(o.status, 0);
-    assert_non_null(strstr(o.out, "\n  describe   show one\n"));
+    for (size_t i = 0; cli_verbs[i]; i++)
+        assert_true((strstr(o.out, cli_verbs[i]->brief) != NULL) != cli_verbs[i]->hidden);
     free(o.out);
     free(o.errors);
+}
+
+/* No line of --help is wider than a terminal, options' names aside. */
+static void test_help_fits_a_terminal(void **state)
+{
+    struct outcome o = {0};
+    char words[64];
+
+    (void)state;
+    for (size_t i = 0; cli_verbs[i]; i++) {
+        snprintf(words, sizeof(words), "roost %s --help", cli_verbs[i]->name);
+        run(&o, words);
+        for (char *save, *line = strtok_r(o.out, "\n", &save); line;
+             line = strtok_r(NULL, "\n", &save))
+            if (strncmp(line, "  roost ", 8) != 0 && strlen(line) > 80)
+                fail_msg("%s: %s", words, line);
+        free(o.out);
+        free(o.errors);
+    }
 }
 
 static void test_no_daemon(void **state)
@@ -161,8 +208,7 @@ static void test_no_daemon(void **state)
     expect("roost --version", 0, "client: " ROOST_VERSION "\n", "");
     expect("roost version --client -o json", 0, "{\n  \"client\": \"" ROOST_VERSION "\"\n}\n", "");
     assert_int_equal(unsetenv("ROOST_STATE"), 0);
-    assert_string_equal(cli_state(NULL), "/var/lib/roost");
-    assert_string_equal(cli_state("/x"), "/x");
+    assert_string_equal(cli_state(&(struct cli_line){.verb = &verb_get}), "/var/lib/roost");
 }
 
 /* --- tables --- */
@@ -190,7 +236,7 @@ static const char guests[] =
 
 static char *table_text(bool wide)
 {
-    json_t *all = load(guests), *chosen = cli_select(all, NULL, NULL);
+    json_t *all = load(guests), *chosen = cli_select(all, &(struct cli_id){0});
     struct cli_table *t = NULL;
     char *text = NULL;
     size_t len;
@@ -277,18 +323,18 @@ static void test_messages_at_their_edge(void **state)
 
 static void test_selection(void **state)
 {
-    json_t *all = load(guests), *some = cli_select(all, "b", NULL);
+    json_t *all = load(guests), *some = cli_select(all, &(struct cli_id){.namespace_ = "b"});
 
     (void)state;
     assert_int_equal(json_array_size(some), 2);
     json_decref(some);
-    some = cli_select(all, NULL, "ring-2");
+    some = cli_select(all, &(struct cli_id){.name = "ring-2"});
     assert_int_equal(json_array_size(some), 1);
     json_decref(some);
-    some = cli_select(all, "a", "ring-2");
+    some = cli_select(all, &(struct cli_id){.namespace_ = "a", .name = "ring-2"});
     assert_int_equal(json_array_size(some), 0);
     json_decref(some);
-    some = cli_select(NULL, NULL, NULL); /* a daemon that sends no items */
+    some = cli_select(NULL, &(struct cli_id){0}); /* a daemon that sends no items */
     assert_int_equal(json_array_size(some), 0);
     json_decref(some);
     json_decref(all);
@@ -398,6 +444,8 @@ static void test_verbs_and_a_daemon(void **state)
            "");
     expect("roost get b/a -o json", 0,
            "{\n  \"namespace\": \"b\",\n  \"name\": \"a\",\n  \"wakes\": 2\n}\n", "");
+    expect("roost get b/a -o yaml", 0, "namespace: b\nname: a\nwakes: 2\n", "");
+    expect("roost get guests -A -o name", 0, "b/a\ndefault/a\n", "");
     expect("roost get guests -n b --output=json", 0,
            "{\n  \"items\": [\n    {\n      \"namespace\": \"b\",\n      \"name\": \"a\",\n"
            "      \"wakes\": 2\n    }\n  ]\n}\n",
@@ -432,30 +480,39 @@ static void test_a_daemon_in_trouble(void **state)
     assert_int_equal(unsetenv("ROOST_STATE"), 0);
 }
 
-/* For verbs with a loop of their own, such as serve. */
-static void test_bad_options_of_other_verbs(void **state)
+/* Scripts rely on them: a status keeps its number and its name. */
+static void test_exit_statuses_are_stable(void **state)
 {
-    static const struct option longs[] = {{"guests", required_argument, NULL, 'g'}, {0}};
     static const struct {
-        const char *word, *message;
-    } cases[] = {
-        {"--guest-dir", "unknown option --guest-dir (see `roost serve --help`)"},
-        {"--geusts", "unknown option --geusts (did you mean --guests?)"},
-        {"--guests", "--guests needs a value (see `roost serve --help`)"},
+        enum err_code code;
+        int status;
+        const char *name;
+    } codes[] = {
+        {ERR_NONE, 0, "ok"},
+        {ERR_USAGE, 2, "usage"},
+        {ERR_INVALID, 3, "invalid"},
+        {ERR_NOT_FOUND, 4, "not_found"},
+        {ERR_EXISTS, 5, "exists"},
+        {ERR_DENIED, 6, "denied"},
+        {ERR_LIMIT, 7, "limit"},
+        {ERR_NOMEM, 8, "nomem"},
+        {ERR_IO, 9, "io"},
+        {ERR_NET, 10, "net"},
+        {ERR_TIMEOUT, 11, "timeout"},
+        {ERR_AGAIN, 12, "again"},
+        {ERR_GONE, 13, "gone"},
+        {ERR_CORRUPT, 14, "corrupt"},
+        {ERR_TRAP, 15, "trap"},
+        {ERR_UNSUPPORTED, 16, "unsupported"},
     };
 
     (void)state;
-    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        char name[] = "serve", word[32], *argv[] = {name, word, NULL};
-        struct err err = {0};
-        int got;
-
-        snprintf(word, sizeof(word), "%s", cases[i].word);
-        opterr = 0;
-        optind = 0;
-        got = getopt_long(2, argv, ":", longs, NULL);
-        assert_int_equal(cli_bad_option(argv, got, longs, &err), -1);
-        assert_string_equal(err.msg, cases[i].message);
+    assert_int_equal(sizeof(codes) / sizeof(codes[0]), ERR_CODES);
+    for (size_t i = 0; i < ERR_CODES; i++) {
+        assert_int_equal(codes[i].code, i);
+        assert_int_equal(err_exit_status(codes[i].code), codes[i].status);
+        assert_string_equal(err_code_name(codes[i].code), codes[i].name);
+        assert_non_null(cli_exit_text(codes[i].code));
     }
 }
 
@@ -465,6 +522,7 @@ int main(void)
         cmocka_unit_test(test_wrong_usage_is_one_line),
         cmocka_unit_test(test_names_at_their_edge),
         cmocka_unit_test(test_help),
+        cmocka_unit_test(test_help_fits_a_terminal),
         cmocka_unit_test(test_no_daemon),
         cmocka_unit_test(test_table_of_guests),
         cmocka_unit_test(test_messages_at_their_edge),
@@ -474,7 +532,7 @@ int main(void)
         cmocka_unit_test(test_deep_objects_end),
         cmocka_unit_test(test_verbs_and_a_daemon),
         cmocka_unit_test(test_a_daemon_in_trouble),
-        cmocka_unit_test(test_bad_options_of_other_verbs),
+        cmocka_unit_test(test_exit_statuses_are_stable),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,8 +10,6 @@
 
 #include <cmocka.h>
 
-static const struct verb verbs[] = {{"inspect", "show what a module is", verb_inspect}};
-
 struct fixture {
     struct tmp_dir dir;
     int status;
@@ -56,7 +54,7 @@ static void run(struct fixture *f, const char *file, const char *option)
     free(f->errors);
     stdout = open_memstream(&f->out, &out_len);
     stderr = open_memstream(&f->errors, &errors_len);
-    f->status = cli_run(verbs, 1, option ? 4 : file ? 3 : 2, argv);
+    f->status = cli_run(option ? 4 : file ? 3 : 2, argv);
     fclose(stdout);
     fclose(stderr);
     stdout = real_out;

@@ -1,0 +1,22 @@
+/* The table of verbs. A new one is a file verb_NAME.c, its name in cli.h, and a row here. */
+#include "cli/cli.h"
+
+#include <string.h>
+
+const struct verb *const cli_verbs[] = {
+    &verb_serve,   &verb_get,        &verb_describe,  &verb_inspect,
+    &verb_version, &verb_completion, &verb_reference, NULL,
+};
+
+const struct verb *cli_find_verb(const char *name)
+{
+    for (size_t i = 0; cli_verbs[i]; i++)
+        if (strcmp(cli_verbs[i]->name, name) == 0)
+            return cli_verbs[i];
+    return NULL;
+}
+
+const struct cli_option *cli_options(const struct verb *v)
+{
+    return v->options_of ? v->options_of() : v->options;
+}
