@@ -125,6 +125,9 @@ _Static_assert(KUBE_EVENT_MAX < BUF_DEFAULT_MAX, "an event fits in a buffer");
 #define REWRITE_SEGMENTS_MAX        100000u /* of data, of elements */
 #define REWRITE_NAME_BYTES_MAX      4096u   /* of an import or export */
 #define REWRITE_CUSTOM_SECTIONS_MAX 1000u
+#define REWRITE_BYTES_MAX           (2u * MODULE_BYTES_MAX) /* of what the rewriter writes */
+#define REWRITE_BULK_BYTES          (256u * KIB) /* more in one instruction goes in pieces */
+#define REWRITE_BULK_SEGMENTS_MAX   (MODULE_BYTES_MAX / REWRITE_BULK_BYTES) /* that are so long */
 #define REWRITE_UNSAVABLE_BYTES     384u /* why a module's state cannot be saved */
 #define INSPECT_NAME_BYTES          256u /* of an import or export, as it is shown */
 #define GUEST_MEMORIES_MAX          16u  /* of a module; those beyond the first are never saved */

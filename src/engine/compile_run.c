@@ -172,7 +172,7 @@ static int check(wasm_engine_t *engine, const struct buf *module, const struct b
 int compile_run(const struct compile_args *args, struct err *err)
 {
     AUTO_BUF struct buf module = {.max = MODULE_BYTES_MAX};
-    AUTO_BUF struct buf rewritten = {.max = MODULE_BYTES_MAX + MIB};
+    AUTO_BUF struct buf rewritten = {.max = REWRITE_BYTES_MAX};
     struct rewrite_info info;
     wasm_engine_t *engine;
     int rc;

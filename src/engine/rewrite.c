@@ -1,13 +1,16 @@
-/* Reads the module once (rewrite_sections.c), then copies it, section by section. Only the export
+/* Reads the module once (rewrite_sections.c), then copies it, section by section. The export
  * section is written anew: the module's own entries as they were, then what is added. It is put
- * where it belongs when the module had none. So nothing else moves, no index changes, and code is
- * copied untouched; of a shared memory one byte changes, its flags.
+ * where it belongs when the module had none. Some modules have more that is not copied as it is:
+ * the sections of imports and globals (rewrite_imports.c), and those of types, functions and code,
+ * where instructions are replaced (rewrite_bulk.c). Nothing else moves, and no index changes; of a
+ * shared memory one byte changes, its flags.
  */
 #include "engine/rewrite.h"
 
 #include "base/auto.h"
 #include "base/limits.h"
-#include "engine/rewrite_sections.h"
+#include "engine/rewrite_bulk.h"
+#include "engine/rewrite_write.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -41,7 +44,7 @@ static int refuse_header(const uint8_t *module, size_t len, struct err *err)
 
 /* --- writing --- */
 
-static int put_u32(struct buf *out, uint32_t value, struct err *err)
+int write_u32(struct buf *out, uint32_t value, struct err *err)
 {
     uint8_t bytes[5];
     size_t n = 0;
@@ -56,13 +59,33 @@ static int put_u32(struct buf *out, uint32_t value, struct err *err)
     return buf_append(out, bytes, n, err);
 }
 
+int write_section(struct buf *out, uint8_t id, const struct buf *body, struct err *err)
+{
+    if (buf_append(out, &id, 1, err) < 0 || write_u32(out, (uint32_t)body->len, err) < 0)
+        return -1;
+    return buf_append(out, body->data, body->len, err);
+}
+
+int write_entries(struct buf *out, const struct sections *s, uint8_t id, struct err *err)
+{
+    struct reader r = s->body[id];
+    uint32_t n;
+
+    if (!r.base)
+        return 0;
+    r.err = err;
+    if (reader_u32(&r, &n, "count") < 0)
+        return -1;
+    return buf_append(out, r.base + r.at, r.end - r.at, err);
+}
+
 static int put_export(struct buf *out, const char *name, uint8_t kind, uint32_t index,
                       struct err *err)
 {
-    if (put_u32(out, (uint32_t)strlen(name), err) < 0 || buf_puts(out, name, err) < 0 ||
+    if (write_u32(out, (uint32_t)strlen(name), err) < 0 || buf_puts(out, name, err) < 0 ||
         buf_append(out, &kind, 1, err) < 0)
         return -1;
-    return put_u32(out, index, err);
+    return write_u32(out, index, err);
 }
 
 static int put_globals(struct buf *out, const struct sections *s, struct err *err)
@@ -110,11 +133,7 @@ static bool adds_memory(const struct sections *s)
 /* The export section's body: how many, the module's own, ours. */
 static int put_exports(struct buf *out, const struct sections *s, uint32_t count, struct err *err)
 {
-    const struct reader *own = &s->body[SECTION_EXPORT];
-
-    if (put_u32(out, count, err) < 0)
-        return -1;
-    if (own->base && buf_append(out, own->base + s->exports_at, own->end - s->exports_at, err) < 0)
+    if (write_u32(out, count, err) < 0 || write_entries(out, s, SECTION_EXPORT, err) < 0)
         return -1;
     if (adds_memory(s) && put_export(out, "memory", KIND_MEMORY, 0, err) < 0)
         return -1;
@@ -127,8 +146,7 @@ static int put_exports(struct buf *out, const struct sections *s, uint32_t count
 
 static int put_export_section(struct buf *out, const struct sections *s, struct err *err)
 {
-    static const uint8_t id = SECTION_EXPORT;
-    AUTO_BUF struct buf body = {.max = MODULE_BYTES_MAX};
+    AUTO_BUF struct buf body = {.max = REWRITE_BYTES_MAX};
     uint32_t count = s->exports + s->mutables + (s->has_start ? 1 : 0) + (adds_memory(s) ? 1 : 0) +
                      count_unsavable(s);
 
@@ -139,10 +157,14 @@ static int put_export_section(struct buf *out, const struct sections *s, struct 
                        "exports, mutable globals included: %" PRIu32
                        ", limit %u (REWRITE_EXPORTS_MAX)",
                        count, REWRITE_EXPORTS_MAX);
-    if (put_exports(&body, s, count, err) < 0 || buf_append(out, &id, 1, err) < 0 ||
-        put_u32(out, (uint32_t)body.len, err) < 0)
+    if (put_exports(&body, s, count, err) < 0)
         return -1;
-    return buf_append(out, body.data, body.len, err);
+    return write_section(out, SECTION_EXPORT, &body, err);
+}
+
+static int put_owned_globals(struct buf *out, const struct sections *s, struct err *err)
+{
+    return s->owned_globals ? globals_write(out, s, err) : 0;
 }
 
 /* Of the custom sections only names are kept: traps show them. */
@@ -157,11 +179,13 @@ static bool keeps(const struct section *section)
            memcmp(name.data, "name", 4) == 0;
 }
 
-static int put_section(struct buf *out, const struct sections *s, const struct reader *module,
-                       const struct section *section)
+static int copy_section(struct buf *out, const struct sections *s, const struct reader *module,
+                        const struct section *section)
 {
     size_t before = out->len;
 
+    if (!keeps(section))
+        return 0;
     if (buf_append(out, module->base + section->at, section->body.end - section->at, module->err) <
         0)
         return -1;
@@ -170,26 +194,78 @@ static int put_section(struct buf *out, const struct sections *s, const struct r
     return 0;
 }
 
-static int put_sections(struct buf *out, const struct sections *s, struct reader module)
+static int put_section(struct buf *out, struct bulk *bulk, const struct reader *module,
+                       const struct section *section)
 {
-    struct err *err = module.err;
-    struct section section;
-    bool exported = false;
+    const struct sections *s = bulk->s;
 
-    if (buf_append(out, header, sizeof(header), err) < 0)
+    if (s->owned_globals && section->id == SECTION_IMPORT)
+        return imports_write(out, s, module->err);
+    if (s->owned_globals && section->id == SECTION_GLOBAL)
+        return 0; /* it was put in front */
+    if (bulk->n && section->id == SECTION_TYPE)
+        return bulk_write_types(out, bulk, module->err);
+    if (bulk->n && section->id == SECTION_FUNCTION)
+        return bulk_write_functions(out, bulk, module->err);
+    if (bulk->n && section->id == SECTION_CODE)
+        return bulk_write_code(out, bulk, module->err);
+    return copy_section(out, s, module, section);
+}
+
+/* The sections that are made where the module may have none, in their places. */
+static const struct made {
+    uint8_t id;
+    int (*put)(struct buf *out, const struct sections *s, struct err *err);
+} made[] = {{SECTION_GLOBAL, put_owned_globals}, {SECTION_EXPORT, put_export_section}};
+
+#define MADE (sizeof(made) / sizeof(made[0]))
+
+/* Those of them that come before a section at `place`; *next is the first that was not put yet. */
+static int put_made(struct buf *out, const struct sections *s, int place, size_t *next,
+                    struct err *err)
+{
+    for (; *next < MADE && section_place(made[*next].id) <= place; ++*next)
+        if (made[*next].put(out, s, err) < 0)
+            return -1;
+    return 0;
+}
+
+static int put_sections(struct buf *out, struct bulk *bulk, struct reader module)
+{
+    const struct sections *s = bulk->s;
+    struct section section;
+    size_t next = 0;
+
+    if (buf_append(out, header, sizeof(header), module.err) < 0)
         return -1;
     while (module.at < module.end) {
-        if (section_next(&module, &section) < 0)
-            return -1;
-        if (!exported && section_place(section.id) >= section_place(SECTION_EXPORT)) {
-            exported = true;
-            if (put_export_section(out, s, err) < 0)
-                return -1;
-        }
-        if (keeps(&section) && put_section(out, s, &module, &section) < 0)
+        if (section_next(&module, &section) < 0 ||
+            put_made(out, s, section_place(section.id), &next, module.err) < 0 ||
+            put_section(out, bulk, &module, &section) < 0)
             return -1;
     }
-    return exported ? 0 : put_export_section(out, s, err);
+    return put_made(out, s, section_place(SECTION_DATA), &next, module.err);
+}
+
+/* --- all of it --- */
+
+static void tell(struct rewrite_info *info, const struct sections *s, const struct bulk *bulk)
+{
+    *info = (struct rewrite_info){.mutable_globals = s->mutables,
+                                  .memory_min = s->memory_min,
+                                  .memory_max = s->memory_max,
+                                  .memories = s->memories,
+                                  .owned_globals = s->owned_globals,
+                                  .pieces = bulk->n,
+                                  .had_start = s->has_start};
+    memcpy(info->unsavable, s->unsavable.text, sizeof(info->unsavable));
+}
+
+static int rewrite_read(struct buf *out, struct bulk *bulk, struct sections *s, struct reader r)
+{
+    if (sections_read(s, r) < 0 || bulk_plan(bulk, s, r.err) < 0)
+        return -1;
+    return put_sections(out, bulk, r);
 }
 
 int rewrite_module(struct buf *out, const uint8_t *module, size_t len, struct rewrite_info *info,
@@ -201,26 +277,20 @@ int rewrite_module(struct buf *out, const uint8_t *module, size_t len, struct re
                        .function = READER_NO_FUNCTION,
                        .err = err};
     struct sections s = {0};
+    struct bulk bulk = {.s = &s};
     size_t before = out->len;
+    int rc;
 
     if (len > MODULE_BYTES_MAX)
         return err_set(err, ERR_LIMIT, 0, "module of %zu bytes, limit %u (MODULE_BYTES_MAX)", len,
                        MODULE_BYTES_MAX);
     if (len < sizeof(header) || memcmp(module, header, sizeof(header)) != 0)
         return refuse_header(module, len, err);
-    if (sections_read(&s, r) < 0)
-        return -1;
-    if (put_sections(out, &s, r) < 0) {
+    rc = rewrite_read(out, &bulk, &s, r);
+    if (rc < 0)
         out->len = before;
-        return -1;
-    }
-    if (info)
-        *info = (struct rewrite_info){.mutable_globals = s.mutables,
-                                      .memory_min = s.memory_min,
-                                      .memory_max = s.memory_max,
-                                      .memories = s.memories,
-                                      .had_start = s.has_start};
-    if (info)
-        memcpy(info->unsavable, s.unsavable.text, sizeof(info->unsavable));
-    return 0;
+    else if (info)
+        tell(info, &s, &bulk);
+    bulk_free(&bulk);
+    return rc;
 }

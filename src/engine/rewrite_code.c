@@ -7,6 +7,9 @@
  *
  * What changes state that a sleep does not save is noted: the contents or size of tables, and which
  * segments were dropped. (memory.init alone is not: what it copies from does not change.)
+ *
+ * What may take long in one instruction is told to whoever asked (engine/rewrite_bulk.c), unless
+ * its length is a constant right before it, and small.
  */
 #include "engine/rewrite_read.h"
 
@@ -19,12 +22,13 @@ enum form {
     FORM_NONE,
     FORM_BLOCK,       /* block type */
     FORM_INDEX,       /* label, function, local, global, table, memory */
-    FORM_INDEX2,      /* call_indirect: type, table; memory.copy */
+    FORM_INDEX2,      /* call_indirect: type, table */
     FORM_BR_TABLE,    /* vector of labels, label */
     FORM_TYPES,       /* select with types */
     FORM_MEMORY,      /* alignment, offset */
     FORM_MEMORY_LANE, /* and a lane */
     FORM_CHANGES,     /* as `changes` says */
+    FORM_BULK,        /* memory.init memory.copy memory.fill */
     FORM_S32,
     FORM_S64,
     FORM_4,
@@ -87,10 +91,9 @@ struct range {
 /* Behind 0xfc. */
 static const struct range misc[] = {
     {0, 7, FORM_NONE},      /* trunc_sat */
-    {8, 8, FORM_INDEX2},    /* memory.init */
+    {8, 8, FORM_BULK},      /* memory.init */
     {9, 9, FORM_CHANGES},   /* data.drop */
-    {10, 10, FORM_INDEX2},  /* memory.copy */
-    {11, 11, FORM_INDEX},   /* memory.fill */
+    {10, 11, FORM_BULK},    /* memory.copy memory.fill */
     {12, 15, FORM_CHANGES}, /* table.init elem.drop table.copy table.grow */
     {16, 16, FORM_INDEX},   /* table.size */
     {17, 17, FORM_CHANGES}, /* table.fill */
@@ -215,6 +218,32 @@ static int read_change(struct reader *r, uint32_t opcode)
     return 0;
 }
 
+/* opcode: what is behind 0xfc. */
+static int read_bulk(struct reader *r, size_t begin, uint32_t opcode)
+{
+    struct bulk_use use = {.at = begin};
+
+    use.kind = opcode == 11 ? BULK_FILL : opcode == 10 ? BULK_COPY : BULK_INIT;
+    if (reader_u32(r, &use.first, "index") < 0 ||
+        (use.kind != BULK_FILL && reader_u32(r, &use.second, "index") < 0))
+        return -1;
+    use.end = r->at;
+    if (!r->bulk || (r->constant_end == begin && r->constant <= REWRITE_BULK_BYTES))
+        return 0;
+    return r->bulk(r->bulk_ctx, &use, r->err);
+}
+
+static int read_i32_const(struct reader *r)
+{
+    int64_t number;
+
+    if (reader_signed(r, 32, &number, "i32.const") < 0)
+        return -1;
+    r->constant = (uint32_t)number;
+    r->constant_end = r->at;
+    return 0;
+}
+
 /* Positive numbers are types, negative ones value types in one byte. */
 static int read_block_type(struct reader *r)
 {
@@ -308,7 +337,7 @@ static int read_immediates(struct reader *r, enum form form)
     case FORM_MEMORY_LANE:
         return read_memory(r) < 0 ? -1 : reader_skip(r, 1, "lane");
     case FORM_S32:
-        return reader_signed(r, 32, &number, "i32.const");
+        return read_i32_const(r);
     case FORM_S64:
         return reader_signed(r, 64, &number, "i64.const");
     case FORM_4:
@@ -362,6 +391,8 @@ static int read_instruction(struct reader *r, uint8_t *opcode, uint32_t *sub)
         return reader_invalid(r, begin, "unknown instruction 0x%02x %" PRIu32, *opcode, *sub);
     if (form == FORM_CHANGES)
         return read_change(r, *opcode == 0xfc ? *sub : *opcode);
+    if (form == FORM_BULK)
+        return read_bulk(r, begin, *sub);
     return read_immediates(r, form);
 }
 

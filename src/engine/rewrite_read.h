@@ -30,12 +30,26 @@ struct unsavable {
     char text[REWRITE_UNSAVABLE_BYTES];
 };
 
+/* An instruction that may take long: memory.fill, memory.copy, memory.init. */
+enum bulk_kind { BULK_FILL, BULK_COPY, BULK_INIT };
+
+struct bulk_use {
+    size_t at, end; /* offsets of the instruction in the file */
+    enum bulk_kind kind;
+    uint32_t first, second; /* immediates: memory; to, from; segment, memory */
+};
+
 struct reader {
     const uint8_t *base;         /* the module's first byte */
     size_t at, end;              /* offsets from there */
     const char *where;           /* "code section" */
     uint32_t function;           /* whose body it is, or READER_NO_FUNCTION */
     struct unsavable *unsavable; /* where to note it; NULL: it was noted before */
+    /* Who is told of each bulk_use that is not known to be short; NULL: nobody. */
+    int (*bulk)(void *ctx, const struct bulk_use *use, struct err *err);
+    void *bulk_ctx;
+    size_t constant_end; /* where the last i32.const ended, and what it was */
+    uint32_t constant;
     struct err *err;
 };
 

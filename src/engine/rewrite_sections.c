@@ -76,13 +76,6 @@ static int read_type_index(const struct sections *s, struct reader *r, uint32_t 
 
 /* --- imports --- */
 
-struct import {
-    size_t at;
-    uint8_t kind;
-    uint32_t type; /* of a function */
-    char module[SHOWN_MAX], name[SHOWN_MAX];
-};
-
 static int refuse_import(const struct reader *r, const struct import *i)
 {
     switch (i->kind) {
@@ -109,23 +102,58 @@ static int refuse_import(const struct reader *r, const struct import *i)
     }
 }
 
-static int read_imported_global(struct sections *s, struct reader *r, const struct import *i)
+/* What dynamic linking would share, and nobody else can give a value to. */
+static bool is_linkers(const struct import *i)
 {
-    uint8_t type, mutability;
+    return (!strcmp(i->module, "env") && !strncmp(i->name, "__", 2)) ||
+           !strncmp(i->module, "GOT.", 4);
+}
 
-    if (reader_value_type(r, &type) < 0 || reader_byte(r, &mutability, "mutability") < 0)
+/* A mutable global that nobody else holds is one of the module's own, with zero in it. Indices stay
+ * as they are only where all behind it become so too. */
+static int own_global(struct sections *s, const struct reader *r, const struct import *i)
+{
+    uint32_t index = s->imported_globals;
+
+    if (is_linkers(i))
+        return reader_refuse(r, i->at,
+                             "mutable global \"%s.%s\" is imported, as dynamic linking does: link "
+                             "statically, as one module",
+                             i->module, i->name);
+    if (index >= REWRITE_GLOBALS_MAX)
+        return reader_limit(r, i->at, "imported globals", index + 1ull, "REWRITE_GLOBALS_MAX",
+                            REWRITE_GLOBALS_MAX);
+    s->owned_globals++;
+    if (i->value == TYPE_FUNCREF) {
+        reader_unsavable(r, UNSAVABLE_GLOBAL, "global %" PRIu32 " is a mutable reference", index);
+        return 0;
+    }
+    s->mutable_[index / 8] |= (uint8_t)(1u << (index % 8));
+    s->mutables++;
+    return 0;
+}
+
+static int read_imported_global(struct sections *s, struct reader *r, struct import *i)
+{
+    uint8_t mutability;
+
+    if (reader_value_type(r, &i->value) < 0 || reader_byte(r, &mutability, "mutability") < 0)
         return -1;
     if (mutability > 1)
         return reader_invalid(r, r->at - 1, "mutability %u", mutability);
-    if (mutability)
+    i->is_mutable = mutability;
+    if (i->is_mutable && own_global(s, r, i) < 0)
+        return -1;
+    if (!i->is_mutable && s->owned_globals)
         return reader_refuse(r, i->at,
-                             "mutable global \"%s.%s\" is imported: link statically, as one module",
+                             "global \"%s.%s\" is imported: the host has none to give: define it "
+                             "in the module",
                              i->module, i->name);
     s->imported_globals++;
     return 0;
 }
 
-static int read_import(struct sections *s, struct reader *r, struct import *i)
+int section_read_import(struct sections *s, struct reader *r, struct import *i)
 {
     struct wasm_name module, name;
 
@@ -150,7 +178,7 @@ static int read_imports(struct sections *s, struct reader *r)
     if (COUNT(r, &s->imports, "imports", REWRITE_IMPORTS_MAX) < 0)
         return -1;
     for (uint32_t i = 0; i < s->imports; i++)
-        if (read_import(s, r, &import) < 0)
+        if (section_read_import(s, r, &import) < 0)
             return -1;
     s->globals = s->imported_globals;
     if (s->globals > REWRITE_GLOBALS_MAX)
@@ -280,7 +308,6 @@ static int read_exports(struct sections *s, struct reader *r)
 {
     if (COUNT(r, &s->exports, "exports", REWRITE_EXPORTS_MAX) < 0)
         return -1;
-    s->exports_at = r->at;
     for (uint32_t i = 0; i < s->exports; i++)
         if (read_export(s, r) < 0)
             return -1;
@@ -302,6 +329,16 @@ static int read_start(struct sections *s, struct reader *r)
 
 /* --- code --- */
 
+static int count_bulk(void *ctx, const struct bulk_use *use, struct err *err)
+{
+    struct sections *s = ctx;
+
+    (void)use;
+    (void)err;
+    s->bulk++;
+    return 0;
+}
+
 static int read_code(struct sections *s, struct reader *r)
 {
     struct reader body;
@@ -314,6 +351,8 @@ static int read_code(struct sections *s, struct reader *r)
             reader_sub(r, len, &body, "function's body") < 0)
             return -1;
         body.function = s->imported_functions + i;
+        body.bulk = count_bulk;
+        body.bulk_ctx = s;
         if (code_read_body(&body) < 0)
             return -1;
     }
@@ -419,7 +458,7 @@ static int type_of_function(const struct sections *s, uint32_t function, uint32_
     }
     r.unsavable = NULL;
     while (scratch.imported_functions <= left)
-        if (read_import(&scratch, &r, &import) < 0)
+        if (section_read_import(&scratch, &r, &import) < 0)
             return -1;
     *type = import.type;
     return 0;

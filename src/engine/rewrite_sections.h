@@ -47,7 +47,8 @@ struct sections {
 
     uint32_t types;
     uint32_t imports, imported_functions, imported_globals;
-    uint32_t functions; /* defined here */
+    uint32_t owned_globals; /* of the imported ones: mutable, so they become the module's own */
+    uint32_t functions;     /* defined here */
     uint32_t bodies;
     uint32_t tables;
     uint64_t table_elements;
@@ -55,18 +56,35 @@ struct sections {
     uint32_t nshared;
     size_t shared_at[GUEST_MEMORIES_MAX];      /* offsets of shared memories' flags */
     uint32_t globals;                          /* imported and defined */
-    uint8_t mutable_[REWRITE_GLOBALS_MAX / 8]; /* a bit for each global defined here */
+    uint8_t mutable_[REWRITE_GLOBALS_MAX / 8]; /* a bit for each that can be saved */
     uint32_t mutables;
     uint32_t exports;
-    size_t exports_at; /* offset of the first entry of the export section */
     bool exports_memory;
     bool has_start;
     uint32_t start;
+    uint32_t bulk; /* instructions that may take long (struct bulk_use) */
     uint32_t segments;
+    struct long_segment {
+        uint32_t index, len;
+    } long_segments[REWRITE_BULK_SEGMENTS_MAX]; /* of data, longer than REWRITE_BULK_BYTES */
+    uint32_t nlong;
     bool has_data_count;
     uint32_t data_count;
     struct unsavable unsavable;
 };
+
+/* An entry of the import section. */
+struct import {
+    size_t at;
+    uint8_t kind;
+    uint32_t type;   /* of a function */
+    uint8_t value;   /* type of a global */
+    bool is_mutable; /* a global */
+    char module[SHOWN_MAX], name[SHOWN_MAX];
+};
+
+/* Reads one and counts it. */
+int section_read_import(struct sections *s, struct reader *r, struct import *out) ERR_CHECK;
 
 /* One section in the file, as found by section_next. */
 struct section {

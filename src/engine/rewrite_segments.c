@@ -9,6 +9,7 @@
  */
 #include "engine/rewrite_sections.h"
 
+#include <assert.h>
 #include <inttypes.h>
 
 /* --- limits of tables and memories --- */
@@ -203,7 +204,16 @@ int section_read_element_segments(struct sections *s, struct reader *r)
     return 0;
 }
 
-static int read_data_segment(struct reader *r)
+/* Their sum is less than the module's bytes, so there is room for all. */
+static void note_long(struct sections *s, uint32_t index, uint32_t len)
+{
+    if (len <= REWRITE_BULK_BYTES)
+        return;
+    assert(s->nlong < REWRITE_BULK_SEGMENTS_MAX);
+    s->long_segments[s->nlong++] = (struct long_segment){.index = index, .len = len};
+}
+
+static int read_data_segment(struct sections *s, struct reader *r, uint32_t index)
 {
     size_t begin = r->at;
     uint32_t flags, memory, len;
@@ -218,7 +228,10 @@ static int read_data_segment(struct reader *r)
         return -1;
     if (reader_u32(r, &len, "length of a data segment") < 0)
         return -1;
-    return reader_skip(r, len, "data segment");
+    if (reader_skip(r, len, "data segment") < 0)
+        return -1;
+    note_long(s, index, len);
+    return 0;
 }
 
 int section_read_data_segments(struct sections *s, struct reader *r)
@@ -226,7 +239,7 @@ int section_read_data_segments(struct sections *s, struct reader *r)
     if (COUNT(r, &s->segments, "data segments", REWRITE_SEGMENTS_MAX) < 0)
         return -1;
     for (uint32_t i = 0; i < s->segments; i++)
-        if (read_data_segment(r) < 0)
+        if (read_data_segment(s, r, i) < 0)
             return -1;
     return 0;
 }

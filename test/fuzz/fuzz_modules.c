@@ -34,7 +34,7 @@ static bool is_valid(const uint8_t *bytes, size_t len)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    AUTO_BUF struct buf out = {.max = MODULE_BYTES_MAX};
+    AUTO_BUF struct buf out = {.max = REWRITE_BYTES_MAX};
     struct rewrite_info info;
     struct err err = {.code = ERR_NONE};
     bool valid = is_valid(data, size);

@@ -272,11 +272,12 @@ static void note_cut(struct ledgers *l, const struct guest *g, enum guest_event 
 
 /* The least of some tries: on a machine with other things to do single ones are late. Never early.
  */
-static struct cut cuts_of(struct ledgers *l, const char *module, unsigned tries)
+static struct cut cuts_with(struct ledgers *l, const char *module, unsigned tries,
+                            void (*tweak)(struct guest_spec *spec))
 {
     struct cut c = {.tries = 0};
     char key[64];
-    struct guest *g = rig_add(&l->rig, module, "exact", NULL, small);
+    struct guest *g = rig_add(&l->rig, module, module, NULL, tweak);
 
     assert_non_null(g);
     c.g = g;
@@ -288,6 +289,11 @@ static struct cut cuts_of(struct ledgers *l, const char *module, unsigned tries)
         assert_true(rig_run(&l->rig, ledgers_any_event, NULL, SETTLE_S));
     l->seen = NULL;
     return c;
+}
+
+static struct cut cuts_of(struct ledgers *l, const char *module, unsigned tries)
+{
+    return cuts_with(l, module, tries, small);
 }
 
 #define TICK_SLACK_NS (NS_PER_MS / 2) /* what a poll costs beside the guest's own code */
@@ -316,11 +322,45 @@ static void test_time_is_cut_within_ten_ms(void **state)
     end(l);
 }
 
+static void large(struct guest_spec *spec)
+{
+    small(spec);
+    spec->limits.memory_bytes = 512 * MIB;
+}
+
+static void large_and_patient(struct guest_spec *spec)
+{
+    large(spec);
+    spec->limits.cpu_ns = 3600 * NS_PER_S;
+}
+
+/* Within one instruction, which alone would take far longer (engine/rewrite_bulk.c). */
+static void test_long_instructions_are_cut(void **state)
+{
+    static const char *const modules[] = {"fills", "copies"};
+    struct ledgers *l = *state;
+
+    for (int i = 0; i < 2; i++) {
+        struct cut c;
+
+        begin(l);
+        c = cuts_with(l, modules[i], 6, large);
+        assert_true(c.cpu_ns > 20 * NS_PER_MS);
+        assert_true(c.cpu_ns <= 20 * NS_PER_MS + 2 * TICK_NS + TICK_SLACK_NS);
+        end(l);
+        begin(l);
+        c = cuts_with(l, modules[i], 3, large_and_patient);
+        assert_true(c.took_ns >= 100 * NS_PER_MS);
+        assert_true(c.took_ns <= 110 * NS_PER_MS);
+        end(l);
+    }
+}
+
 static void note_debt(struct ledgers *l, const struct guest *g, enum guest_event ev)
 {
     uint64_t *most = l->ctx;
 
-    if (!strcmp(g->spec->name, "exact") && ev == GE_TRAP && g->awake->debt_ns > *most)
+    if (!strcmp(g->spec->name, "spin") && ev == GE_TRAP && g->awake->debt_ns > *most)
         *most = g->awake->debt_ns;
 }
 
@@ -332,7 +372,7 @@ static void test_running_time_is_paid_for(void **state)
     struct guest *g;
 
     begin(l);
-    g = rig_add(&l->rig, "spin", "exact", NULL, small);
+    g = rig_add(&l->rig, "spin", "spin", NULL, small);
     assert_non_null(g);
     l->seen = note_debt;
     l->ctx = &most;
@@ -390,7 +430,7 @@ int main(void)
         TEST(test_each_is_stopped_and_says_why), TEST(test_all_at_once),
         TEST(test_calls_that_may_pass),          TEST(test_cpu_is_cut_within_two_ticks),
         TEST(test_time_is_cut_within_ten_ms),    TEST(test_time_is_cut_among_many_that_compute),
-        TEST(test_running_time_is_paid_for),
+        TEST(test_running_time_is_paid_for),     TEST(test_long_instructions_are_cut),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -266,6 +266,13 @@ static void test_a_start_section_runs_once(void **state)
     lives_on(dir->path, "started");
 }
 
+static void test_imported_mutable_globals_survive(void **state)
+{
+    struct tmp_dir *dir = *state;
+
+    lives_on(dir->path, "imported");
+}
+
 static void expect_description(struct rig *r, const char *module, const char *name,
                                void (*tweak)(struct guest_spec *spec), const char *mode,
                                const char *why)
@@ -320,6 +327,7 @@ int main(void)
         TEST(test_nobody_waits_for_another_thread),
         TEST(test_passive_segments_that_stay_are_no_state),
         TEST(test_a_start_section_runs_once),
+        TEST(test_imported_mutable_globals_survive),
         TEST(test_descriptions_say_which_mode_and_why),
     };
 

@@ -46,7 +46,7 @@ static int rewrite(struct buf *out, const struct buf *module, struct rewrite_inf
 
 static enum err_code outcome(const struct buf *module, struct err *err)
 {
-    AUTO_BUF struct buf out = {.max = MODULE_BYTES_MAX + MIB};
+    AUTO_BUF struct buf out = {.max = REWRITE_BYTES_MAX};
 
     rewrite(&out, module, NULL, err);
     return err->code;
@@ -215,8 +215,14 @@ static const struct {
      {PART(2, 1, 3, 'e', 'n', 'v', 1, 'm', 2, 0, 1)}},
     {ERR_UNSUPPORTED, "table \"e.t\" is imported", {PART(2, 1, 1, 'e', 1, 't', 1, 0x70, 0, 1)}},
     {ERR_UNSUPPORTED,
-     "mutable global \"e.g\" is imported",
-     {PART(2, 1, 1, 'e', 1, 'g', 3, 0x7f, 1)}},
+     "mutable global \"env.__sp\" is imported, as dynamic linking does",
+     {PART(2, 1, 3, 'e', 'n', 'v', 4, '_', '_', 's', 'p', 3, 0x7f, 1)}},
+    {ERR_UNSUPPORTED,
+     "mutable global \"GOT.mem.x\" is imported",
+     {PART(2, 1, 7, 'G', 'O', 'T', '.', 'm', 'e', 'm', 1, 'x', 3, 0x7f, 1)}},
+    {ERR_UNSUPPORTED,
+     "global \"e.h\" is imported: the host has none to give",
+     {PART(2, 2, 1, 'e', 1, 'g', 3, 0x7f, 1, 1, 'e', 1, 'h', 3, 0x7f, 0)}},
     {ERR_UNSUPPORTED, "exception tag \"e.x\" is imported", {PART(2, 1, 1, 'e', 1, 'x', 4, 0, 0)}},
     {ERR_INVALID, "import \"e.?\" of unknown kind 9", {PART(2, 1, 1, 'e', 1, 7, 9, 0)}},
     {ERR_INVALID, "type 0 of 0", {PART(2, 1, 1, 'e', 1, 'f', 0, 0)}},
@@ -373,7 +379,7 @@ static const struct {
 
 static void expect_unsavable(const struct buf *module, const char *says)
 {
-    AUTO_BUF struct buf out = {.max = MODULE_BYTES_MAX + MIB};
+    AUTO_BUF struct buf out = {.max = REWRITE_BYTES_MAX};
     struct rewrite_info info;
     struct err err;
     char export[REWRITE_UNSAVABLE_BYTES + 32];
@@ -690,6 +696,95 @@ static void test_the_rest_is_untouched(void **state)
     assert_memory_equal(out.data + 1, want.data, want.len);
 }
 
+/* Imported mutable globals come first among those that are defined, so no index changes. */
+static void test_imported_mutable_globals_become_its_own(void **state)
+{
+    AUTO_BUF struct buf module = {.data = NULL}, out = {.data = NULL}, want = {.data = NULL};
+    struct rewrite_info info;
+    struct err err;
+
+    (void)state;
+    wasm_begin(&module);
+    wasm_section(&module, TYPE_NONE);
+    wasm_section(&module, WASM_IMPORT,
+                 WASM_BYTES(4, 1, 'e', 1, 'i', 3, 0x7f, 1, 1, 'e', 1, 'f', 0, 0, 1, 'e', 1, 'd', 3,
+                            0x7c, 1, 1, 'e', 1, 'v', 3, 0x7b, 1));
+    wasm_section(&module, WASM_GLOBAL, WASM_BYTES(1, 0x7e, 0, 0x42, 7, 0x0b));
+    wasm_begin(&want);
+    wasm_section(&want, TYPE_NONE);
+    wasm_section(&want, WASM_IMPORT, WASM_BYTES(1, 1, 'e', 1, 'f', 0, 0));
+    wasm_section(&want, WASM_GLOBAL,
+                 WASM_BYTES(4, 0x7f, 1, 0x41, 0, 0x0b, 0x7c, 1, 0x44, 0, 0, 0, 0, 0, 0, 0, 0, 0x0b,
+                            0x7b, 1, 0xfd, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x0b,
+                            0x7e, 0, 0x42, 7, 0x0b));
+    assert_int_equal(rewrite(&out, &module, &info, &err), 0);
+    assert_int_equal(info.owned_globals, 3);
+    assert_int_equal(info.mutable_globals, 3);
+    assert_true(out.len > want.len);
+    assert_memory_equal(out.data, want.data, want.len);
+    for (int i = 0; i < 4; i++) {
+        char name[] = "roost:global:0";
+
+        name[13] = (char)(name[13] + i);
+        assert_int_equal(memmem(out.data, out.len, name, 14) != NULL, i < 3);
+    }
+}
+
+/* Also where it has no globals of its own, and where one is a reference, which is lost. */
+static void test_imported_mutable_globals_alone(void **state)
+{
+    AUTO_BUF struct buf module = {.data = NULL}, out = {.data = NULL}, want = {.data = NULL};
+    struct rewrite_info info;
+    struct err err;
+
+    (void)state;
+    wasm_begin(&module);
+    wasm_section(&module, WASM_IMPORT,
+                 WASM_BYTES(2, 1, 'e', 1, 'r', 3, 0x70, 1, 1, 'e', 1, 'i', 3, 0x7e, 1));
+    wasm_section(&module, WASM_MEMORY, WASM_BYTES(1, 0, 1));
+    wasm_begin(&want);
+    wasm_section(&want, WASM_IMPORT, WASM_BYTES(0));
+    wasm_section(&want, WASM_MEMORY, WASM_BYTES(1, 0, 1));
+    wasm_section(&want, WASM_GLOBAL,
+                 WASM_BYTES(2, 0x70, 1, 0xd0, 0x70, 0x0b, 0x7e, 1, 0x42, 0, 0x0b));
+    assert_int_equal(rewrite(&out, &module, &info, &err), 0);
+    assert_memory_equal(out.data, want.data, want.len);
+    assert_int_equal(info.mutable_globals, 1);
+    assert_string_equal(info.unsavable, "global 0 is a mutable reference");
+}
+
+static uint32_t pieces_of(const uint8_t *body, size_t n, struct buf *out)
+{
+    AUTO_BUF struct buf module = {.data = NULL};
+    struct rewrite_info info;
+    struct err err;
+
+    wasm_module_of(&module, body, n);
+    out->len = 0;
+    assert_int_equal(rewrite(out, &module, &info, &err), 0);
+    return info.pieces;
+}
+
+/* What it does when it runs: test/spec/test_bulk.c. */
+static void test_long_instructions_are_calls(void **state)
+{
+    static const uint8_t three[] = {0x41, 0,    0x41, 0,    0x20, 0, 0xfc, 11, 0, 0x41, 0, 0x41,
+                                    0,    0x20, 0,    0xfc, 11,   0, 0xfc, 10, 0, 0x80, 0};
+    static const uint8_t calls[] = {0x41, 0, 0x41, 0, 0x20, 0, 0x10, 1, 0x41, 0,
+                                    0x41, 0, 0x20, 0, 0x10, 1, 0x10, 2, 0x0b};
+    AUTO_BUF struct buf out = {.max = REWRITE_BYTES_MAX};
+
+    (void)state;
+    assert_int_equal(pieces_of(three, sizeof(three), &out), 2);
+    assert_non_null(memmem(out.data, out.len, calls, sizeof(calls)));
+    /* of 256 KiB, of one more, where something is between, of memories that there are not */
+    assert_int_equal(pieces_of(WASM_BYTES(0x41, 0x80, 0x80, 0x10, 0xfc, 11, 0), &out), 0);
+    assert_int_equal(pieces_of(WASM_BYTES(0x41, 0x81, 0x80, 0x10, 0xfc, 11, 0), &out), 1);
+    assert_int_equal(pieces_of(WASM_BYTES(0x41, 0x7f, 0xfc, 11, 0), &out), 1);
+    assert_int_equal(pieces_of(WASM_BYTES(0x41, 5, 0x0b, 0xfc, 11, 0), &out), 1);
+    assert_int_equal(pieces_of(WASM_BYTES(0x20, 0, 0xfc, 11, 1, 0xfc, 10, 0, 3), &out), 0);
+}
+
 static void test_memory_that_is_exported_is_not_again(void **state)
 {
     AUTO_BUF struct buf module = {.data = NULL}, out = {.data = NULL};
@@ -855,6 +950,9 @@ int main(void)
         cmocka_unit_test(test_other_files_are_recognised),
         cmocka_unit_test(test_globals_memory_and_start_are_exported),
         cmocka_unit_test(test_the_rest_is_untouched),
+        cmocka_unit_test(test_imported_mutable_globals_become_its_own),
+        cmocka_unit_test(test_imported_mutable_globals_alone),
+        cmocka_unit_test(test_long_instructions_are_calls),
         cmocka_unit_test(test_memory_that_is_exported_is_not_again),
         cmocka_unit_test(test_module_without_memory),
         cmocka_unit_test(test_every_instruction_is_read),

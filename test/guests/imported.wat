@@ -1,0 +1,16 @@
+;; Mutable globals that nobody else has: they begin at zero, and count the events with the memory.
+(module
+  (import "other" "events" (global $events (mut i32)))
+  (import "other" "twice" (global $twice (mut i64)))
+  (global $own (mut i32) (i32.const 7))
+  (memory (export "memory") 1)
+  (func (export "roost_abi_1"))
+  (func (export "handle") (result i32)
+    (global.set $events (i32.add (global.get $events) (i32.const 1)))
+    (global.set $twice (i64.add (global.get $twice) (i64.const 2)))
+    (global.set $own (i32.add (global.get $own) (i32.const 1)))
+    (i32.store (i32.const 8) (i32.add (i32.load (i32.const 8)) (i32.const 1)))
+    (if (i32.ne (global.get $events) (i32.load (i32.const 8))) (then (return (i32.const 1))))
+    (if (i64.ne (global.get $twice) (i64.extend_i32_u (i32.shl (global.get $events) (i32.const 1))))
+      (then (return (i32.const 2))))
+    (i32.ne (global.get $own) (i32.add (global.get $events) (i32.const 7)))))
