@@ -18,6 +18,10 @@
 #define LOOP_CLOSE_TURNS_MAX 1000
 #define LOOP_CLOSE_TURN_MS   10 /* waited in one of them for a request in another thread */
 
+#define NOTIFY_BYTES_MAX       1024u /* what a service manager is told at once */
+#define NOTIFY_WATCHDOG_MIN_US 2u
+#define NOTIFY_WATCHDOG_MAX_US (24ull * 3600 * 1000 * 1000)
+
 /* --- yaml --- */
 #define YAML_BYTES_MAX     (16u * MIB)
 #define YAML_DEPTH_MAX     64u

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/db.h"
 #include "base/limits.h"
+#include "base/notify.h"
 #include "base/state_dir.h"
 #include "capability/kube.h"
 #include "engine/cold.h"
@@ -54,6 +55,7 @@ struct daemon {
     struct state_dir *state;
     struct kube_config *config;
     struct loop *loop;
+    struct notify *notify;
     struct db *db;
     struct arena *arena;
     struct engine *engine;
@@ -398,12 +400,21 @@ static void told_to_stop(void *ctx, int signum)
         _exit(1);
     }
     d->stopping = true;
+    notify_send(d->notify, "STOPPING=1\nSTATUS=saving %zu guests\n",
+                guests_stats(d->guests)->guests);
     log_info("signal %d: finishing what is in hand, saving all guests", signum);
     watch_stop(d->watch);
     guests_drain(d->guests);
 }
 
 /* --- the options, read again --- */
+
+/* trouble: what is wrong, or empty. */
+static void notify_ready(struct daemon *d, const char *trouble)
+{
+    notify_send(d->notify, "READY=1\nSTATUS=%zu guests%s%s\n", guests_stats(d->guests)->guests,
+                *trouble ? "; options read again: " : "", trouble);
+}
 
 static void change_sleep_after(struct daemon *d)
 {
@@ -482,12 +493,14 @@ static void told_to_reload(void *ctx, int signum)
     (void)signum;
     if (d->stopping)
         return;
+    notify_reloading(d->notify);
     if (options_load(&fresh, d->source, &err) < 0) {
         log_error("options read again: %s; all stay as they were", err.msg);
-        return;
+    } else {
+        take_options(d, &fresh);
+        options_free(&fresh);
     }
-    take_options(d, &fresh);
-    options_free(&fresh);
+    notify_ready(d, err.msg);
 }
 
 /* --- memory: what freed instances leave in the allocator goes back to the system --- */
@@ -535,6 +548,7 @@ static void daemon_free(struct daemon *d)
     engine_free(d->engine);
     db_close(d->db); /* commits what waits, and releases into the arena */
     arena_close(d->arena);
+    notify_close(d->notify);
     loop_free(d->loop);
     kube_config_free(d->config);
     state_dir_close(d->state);
@@ -652,7 +666,7 @@ static int open_admin(struct daemon *d, struct err *err)
 
 static int start(struct daemon *d, struct err *err)
 {
-    if (open_state(d, err) < 0 || loop_new(&d->loop, err) < 0 ||
+    if (notify_open(&d->notify, err) < 0 || open_state(d, err) < 0 || loop_new(&d->loop, err) < 0 ||
         loop_on_signal(d->loop, SIGTERM, told_to_stop, d, err) < 0 ||
         loop_on_signal(d->loop, SIGINT, told_to_stop, d, err) < 0 ||
         loop_on_signal(d->loop, SIGHUP, told_to_reload, d, err) < 0 ||
@@ -663,6 +677,8 @@ static int start(struct daemon *d, struct err *err)
     set_budget(d);
     watch_start(d->watch);
     d->trim.fire = trim;
+    if (notify_watchdog(d->notify, d->loop, err) < 0)
+        return -1;
     return loop_timer_set(d->loop, &d->trim, loop_now_ns(d->loop) + TRIM_EVERY_NS, err);
 }
 
@@ -698,6 +714,7 @@ int daemon_run(struct daemon_opts *opts, const struct options_source *source, st
     }
     log_info("roost " ROOST_VERSION ": %zu guests, %zu workers, state in %s",
              guests_stats(d.guests)->guests, d.workers, d.opts.state_dir);
+    notify_ready(&d, "");
     loop_run(d.loop);
     loop_turn(d.loop, false); /* what was posted for its end */
     loop_timer_clear(d.loop, &d.trim);

@@ -2,6 +2,7 @@
  * again.
  */
 #include "support/daemon_child.h"
+#include "support/notify_socket.h"
 #include "support/tmp_dir.h"
 
 #include <fcntl.h>
@@ -114,6 +115,37 @@ static void test_the_log_level_holds_at_once(void **state)
     assert_int_equal(daemon_child_stop(&d), 0);
 }
 
+static void test_a_service_manager_is_told(void **state)
+{
+    struct options_source source = {.file = NULL};
+    struct daemon_child d;
+    char text[2048], path[512];
+    int fd;
+
+    (void)state;
+    snprintf(path, sizeof(path), "%s/notify", dir.path);
+    fd = notify_socket(path);
+    setenv("NOTIFY_SOCKET", path, 1);
+    setenv("WATCHDOG_USEC", "20000", 1);
+    start(&d, &source, BASE);
+    unsetenv("NOTIFY_SOCKET");
+    unsetenv("WATCHDOG_USEC");
+    notify_expect(fd, "READY=1\nSTATUS=0 guests\n", text);
+    notify_expect(fd, "WATCHDOG=1\n", text);
+    notify_expect(fd, "WATCHDOG=1\n", text);
+    reload(&d, BASE "wokers: 2\n");
+    notify_expect(fd, "RELOADING=1\nMONOTONIC_USEC=", text);
+    notify_expect(fd, "READY=1\nSTATUS=0 guests; options read again: ", text);
+    assert_non_null(strstr(text, "roost.yaml:6:1: unknown option wokers"));
+    reload(&d, BASE);
+    notify_expect(fd, "RELOADING=1\nMONOTONIC_USEC=", text);
+    notify_expect(fd, "READY=1\nSTATUS=0 guests\n", text);
+    assert_int_equal(kill(d.pid, SIGTERM), 0);
+    notify_expect(fd, "STOPPING=1\nSTATUS=saving 0 guests\n", text);
+    assert_int_equal(daemon_child_wait(&d), 0);
+    close(fd);
+}
+
 static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *at)
 {
     (void)st;
@@ -143,6 +175,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_bad_file_changes_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_flags_stay_stronger, setup, teardown),
         cmocka_unit_test_setup_teardown(test_the_log_level_holds_at_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_service_manager_is_told, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
