@@ -187,6 +187,7 @@ _Static_assert(ARENA_BYTES_MAX / 4096 < (1ull << 32), "places in the arena are 3
 #define ABI_HEADERS_MAX      16384u
 #define ABI_HEADER_LINES_MAX 64u
 #define ABI_BODY_MAX         (4u * MIB)
+#define ABI_BODIES_MAX       (16u * MIB) /* that the host holds of one guest's calls */
 #define ABI_NAME_MAX         256u
 #define ABI_VALUE_MAX        4096u
 #define ABI_WAIT_MAX         1024u

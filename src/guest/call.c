@@ -48,6 +48,7 @@ struct call {
     struct piece *head;
     struct piece *first, **last; /* data that was not read yet */
     size_t offset;               /* in the first */
+    size_t unread;               /* bytes of them, less offset */
 };
 
 static void call_unref(struct call *c)
@@ -375,6 +376,7 @@ static void take_data(struct call *c, struct piece *p)
     p->next = NULL;
     *c->last = p;
     c->last = &p->next;
+    c->unread += p->len;
 }
 
 /* Without a head, for which there was no memory, the answer is as if there had been none. */
@@ -472,6 +474,11 @@ bool call_ended(const struct call *c)
     return c->ended;
 }
 
+size_t call_unread(const struct call *c)
+{
+    return c->unread;
+}
+
 bool call_failed(const struct call *c)
 {
     return c->failed;
@@ -522,6 +529,7 @@ size_t call_read(struct call *c, uint8_t *buf, size_t cap)
         memcpy(buf + got, p->data + c->offset, n);
         got += n;
         c->offset += n;
+        c->unread -= n;
         if (c->offset < p->len)
             break;
         c->offset = 0;

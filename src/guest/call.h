@@ -113,6 +113,8 @@ void call_close(struct call *c);
 bool call_has_head(const struct call *c);
 bool call_ended(const struct call *c);  /* nothing more will come */
 bool call_failed(const struct call *c); /* it broke off */
+/* Bytes of the answer's body that came and were not read. */
+size_t call_unread(const struct call *c);
 /* Something came that was not looked at: a head, data, or the end (for good). */
 bool call_readable(const struct call *c);
 /* The guest has looked at the head. */

@@ -169,6 +169,35 @@ static size_t under_way(const struct awake *a)
     return n;
 }
 
+/* Bodies that the host has for it now: what it sends with calls that are not answered yet, and the
+ * answers to others that it has not read. Of an answer that is still coming there is at most the
+ * stream's window, for each of limits.calls. */
+static size_t bodies_room(const struct awake *a)
+{
+    size_t held = 0;
+
+    for (size_t i = 0; i < a->ncalls; i++) {
+        const struct open_call *o = &a->calls[i];
+
+        held += call_ended(o->call) ? call_unread(o->call) : o->sent;
+    }
+    return held < ABI_BODIES_MAX ? ABI_BODIES_MAX - held : 0;
+}
+
+/* Why a call with such a body is refused; NULL: it is not. */
+static const char *over_limit(const struct awake *a, size_t body)
+{
+    size_t room;
+
+    if (under_way(a) >= guest_calls_max(a->guest))
+        return "limits.calls calls are under way already";
+    room = bodies_room(a);
+    if (room == 0 || body > room)
+        return "its calls hold 16 MiB of bodies (ABI_BODIES_MAX): answers that were not read, or "
+               "calls that were not answered";
+    return NULL;
+}
+
 static void session_misused(void *ctx, const char *name, int32_t error)
 {
     static const struct {
@@ -197,7 +226,7 @@ static int32_t session_call(void *ctx, const struct host_call *in)
     struct call_owner owner;
     struct call *c;
     int32_t rc = call_check(in, &req);
-    bool over_limit;
+    const char *over;
 
     if (rc)
         return rc;
@@ -207,8 +236,8 @@ static int32_t session_call(void *ctx, const struct host_call *in)
     owner.ready = something_came;
     owner.refused = session_refused;
     owner.ctx = a;
-    over_limit = under_way(a) >= guest_calls_max(a->guest);
-    if (over_limit)
+    over = over_limit(a, req.body.len);
+    if (over)
         req.body.len = 0; /* nobody will send it */
     if (call_new(&c, &req, &owner, NULL) < 0)
         return E_NOMEM;
@@ -217,8 +246,8 @@ static int32_t session_call(void *ctx, const struct host_call *in)
         call_close(c);
         return rc;
     }
-    if (over_limit)
-        call_refuse(c, 429, "limit", "limits.calls calls are under way already");
+    if (over)
+        call_refuse(c, 429, "limit", over);
     else
         call_post(c);
     return rc;
@@ -231,6 +260,8 @@ static int32_t session_send(struct awake *a, int32_t h, struct bytes data, bool 
     if (h != 0 && !o)
         return E_BADF;
     if (data.len > ABI_BODY_MAX - (o ? o->sent : 0))
+        return E_2BIG;
+    if (data.len && o && !call_ended(o->call) && data.len > bodies_room(a))
         return E_2BIG;
     if (!o || !o->more)
         return E_PIPE; /* a reconcile event's answer has no body */

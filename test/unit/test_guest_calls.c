@@ -174,6 +174,29 @@ static void test_handles_are_limited_and_end_with_their_event(void **state)
     end(f);
 }
 
+static void one_call(struct guest_spec *spec)
+{
+    spec->limits.calls = 1;
+}
+
+/* What the host holds of bodies does not grow with calls, handles or answers that nobody reads. */
+static void test_bodies_are_limited_over_all_calls(void **state)
+{
+    static const char *const env[] = {"BYTES=3000000", NULL};
+    struct fixture *f = *state;
+
+    begin(f, NULL);
+    handles(f, "test/full");
+    assert_non_null(strstr(f->g->last_refusal, "ABI_BODIES_MAX"));
+    handles(f, "test/early"); /* none of it is left for the next event */
+    f->script.bytes = 3000000;
+    f->g = rig_add(&f->rig, "caller", "unread", env, one_call);
+    assert_non_null(f->g);
+    handles(f, "test/wasted");
+    assert_non_null(strstr(f->g->last_refusal, "ABI_BODIES_MAX"));
+    end(f);
+}
+
 static void test_calls_that_were_left_are_cancelled(void **state)
 {
     struct fixture *f = *state;
@@ -278,6 +301,7 @@ int main(void)
         TEST(test_bodies_in_pieces),
         TEST(test_calls_under_way_are_limited),
         TEST(test_handles_are_limited_and_end_with_their_event),
+        TEST(test_bodies_are_limited_over_all_calls),
         TEST(test_calls_that_were_left_are_cancelled),
         TEST(test_call_that_is_never_answered),
         TEST(test_waiting_is_not_running),
