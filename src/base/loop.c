@@ -25,7 +25,7 @@ static _Thread_local const struct loop *here;
 struct loop {
     uv_loop_t uv;
     int wake_fd; /* an eventfd; see wake_up */
-    atomic_bool told;
+    atomic_uint told;
     uv_poll_t wake;
     uv_timer_t timer;
     struct inbox inbox;
@@ -42,15 +42,21 @@ struct loop {
 /* --- waking it --- */
 
 /* Not through uv_async: libuv 1.44 has the loop spin until the sender is back from its system call,
- * and that cannot go on where the loop, as it should, was let in on its processor at once. */
+ * and that cannot go on where the loop, as it should, was let in on its processor at once.
+ *
+ * `told` is odd where somebody has written since the loop heard last: the others need not. It is
+ * made so after the write, so that nobody relies on a sender that was interrupted before it; and
+ * only where the loop did not hear meanwhile, which makes it another even number. */
 static void wake_up(struct loop *l)
 {
     static const uint64_t one = 1;
+    unsigned told = atomic_load(&l->told);
 
-    if (atomic_exchange(&l->told, true))
+    if (told & 1)
         return;
     while (write(l->wake_fd, &one, sizeof(one)) < 0 && errno == EINTR)
         ;
+    atomic_compare_exchange_strong(&l->told, &told, told | 1);
 }
 
 /* Before anything is looked at: who tells after this writes again. */
@@ -60,7 +66,7 @@ static void heard(struct loop *l)
 
     while (read(l->wake_fd, &n, sizeof(n)) < 0 && errno == EINTR)
         ;
-    atomic_store(&l->told, false);
+    atomic_store(&l->told, (atomic_load(&l->told) | 1) + 1);
 }
 
 /* --- timers --- */
@@ -151,8 +157,8 @@ static void woken(uv_poll_t *handle, int status, int events)
 
 void loop_post(struct loop *l, struct msg *m)
 {
-    if (inbox_put(&l->inbox, m))
-        wake_up(l);
+    (void)inbox_put(&l->inbox, m); /* who came first may not have come to its write yet */
+    wake_up(l);
 }
 
 void loop_post_quietly(struct loop *l, struct msg *m)
@@ -242,8 +248,10 @@ static int open_uv(struct loop *l)
         return rc;
     }
     rc = uv_poll_init(&l->uv, &l->wake, l->wake_fd);
-    if (rc == 0)
-        rc = uv_poll_start(&l->wake, UV_READABLE, woken);
+    if (rc == 0 && (rc = uv_poll_start(&l->wake, UV_READABLE, woken)) != 0) {
+        uv_close((uv_handle_t *)&l->wake, NULL);
+        uv_run(&l->uv, UV_RUN_DEFAULT); /* until it is closed */
+    }
     if (rc) {
         uv_loop_close(&l->uv);
         close(l->wake_fd);
