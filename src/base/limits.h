@@ -215,6 +215,8 @@ _Static_assert(ARENA_BYTES_MAX / 4096 < (1ull << 32), "places in the arena are 3
 #define BEHIND_RETRY_NS      (100ull * 1000 * 1000)  /* what there was no room for: looked up */
 #define SAVE_RETRY_MIN_NS    (1000ull * 1000 * 1000) /* a save that failed: 1 s ... */
 #define SAVE_RETRY_MAX_NS    (60ull * 1000 * 1000 * 1000)
+#define WAKE_STAY_NS         (10ull * 1000 * 1000 * 1000) /* awake on demand, without an event */
+#define TRIES_MAX            2u /* new modules that are being started at once */
 /* Mappings of an awake guest: memory, its guard, stack; two for each run mapped. */
 #define AWAKE_MAPS            7u
 #define AWAKE_PAGES           16u         /* of an awake guest besides its memory: stack, tables */

@@ -62,6 +62,7 @@ struct awake {
     struct err err;
     int32_t result;
     bool woke, fresh; /* during this event: made from a snapshot, or anew */
+    bool no_event;    /* only made awake: there is nothing to handle */
     uint64_t put_ns, sent_ns, picked_ns, handling_ns, done_ns;
     uint64_t cpu_ns;  /* running time of the last event */
     bool faulted;     /* on the loop: it waited for a page from the disk */

@@ -256,6 +256,22 @@ void budget_release(struct guest *g)
     pump_soon(g->all);
 }
 
+void budget_forget(struct guest *g)
+{
+    struct budget *b = &g->all->budget;
+    struct guest **at = &b->waiting;
+
+    if (!g->charge.waiting)
+        return;
+    while (*at != g)
+        at = &(*at)->charge.next_waiting;
+    *at = g->charge.next_waiting;
+    if (b->waiting_tail == &g->charge.next_waiting)
+        b->waiting_tail = at;
+    b->nwaiting--;
+    g->charge.waiting = false;
+}
+
 /* --- how much there is --- */
 
 void budget_init(struct budget *b)

@@ -56,6 +56,8 @@ void budget_idle(struct guest *g);
 void budget_busy(struct guest *g);
 /* It is not awake any more. */
 void budget_release(struct guest *g);
+/* It waits for room no more: it goes, or is changed. */
+void budget_forget(struct guest *g);
 
 /* How many mappings this process may have awake guests use: vm.max_map_count, less what the daemon
  * itself needs. 0: it cannot be read. */

@@ -127,9 +127,12 @@ static void rfc3339(char *out, size_t cap, int64_t wall_ms)
 size_t guest_event_lines(const struct awake *a, char *out, size_t cap)
 {
     const struct event *ev = &a->ev;
-    const char *slash = strchr(ev->key, '/');
+    const char *slash = ev->key ? strchr(ev->key, '/') : NULL;
     char text[64], namespace_[256];
     size_t n = 0;
+
+    if (!ev->key) /* it was woken without an event */
+        return 0;
 
     n = put_line(out, n, cap, "type", ev->type);
     n = put_line(out, n, cap, "source", ev->source);
@@ -279,10 +282,11 @@ static int make_progress(struct guest *g)
     return 0;
 }
 
-static void guest_free(struct guest *g)
+void guest_free(struct guest *g)
 {
     if (!g)
         return;
+    guest_change_free(g);
     if (g->awake) {
         assert(!g->awake->inst);
         free(g->awake);
@@ -302,8 +306,8 @@ static void guest_free(struct guest *g)
     free(g);
 }
 
-static int guest_make(struct guest **out, struct guests *all, struct guest_spec *spec,
-                      const uint8_t digest[32], struct err *err)
+int guest_make(struct guest **out, struct guests *all, struct guest_spec *spec,
+               const uint8_t digest[32], struct err *err)
 {
     struct guest *g = calloc(1, sizeof(*g));
 
@@ -317,6 +321,7 @@ static int guest_make(struct guest **out, struct guests *all, struct guest_spec 
     g->last_error = "";
     g->hold = 1;
     g->created_wall_ms = all->opts.clock.wall_ms(all->opts.clock.ctx);
+    memcpy(g->module_digest, digest, sizeof(g->module_digest));
     if (asprintf(&g->id, "%s/%s", spec->namespace_, spec->name) < 0)
         g->id = NULL;
     if (!g->id || make_progress(g) < 0 || make_identity(g, digest) < 0 ||
@@ -364,6 +369,37 @@ static int index_grow(struct guests *all, struct err *err)
             all->index[index_at(all, old[i]->id)] = old[i];
     free(old);
     return 0;
+}
+
+/* Those behind it in its chain move up, so that no search stops at the hole. */
+static void index_remove(struct guests *all, const char *id)
+{
+    const size_t mask = all->index_room - 1;
+    size_t hole = index_at(all, id);
+
+    for (size_t i = (hole + 1) & mask; all->index[i]; i = (i + 1) & mask) {
+        const char *other = all->index[i]->id;
+        size_t home = (size_t)hash_bytes(other, strlen(other)) & mask;
+
+        if (((i - home) & mask) < ((i - hole) & mask))
+            continue; /* it is between its home and itself: the hole is before */
+        all->index[hole] = all->index[i];
+        hole = i;
+    }
+    all->index[hole] = NULL;
+}
+
+void guests_forget(struct guests *all, struct guest *g)
+{
+    size_t i = 0;
+
+    index_remove(all, g->id);
+    while (all->list[i] != g)
+        i++;
+    all->n--;
+    memmove(&all->list[i], &all->list[i + 1], (all->n - i) * sizeof(all->list[0]));
+    all->stats.by_state[g->state]--;
+    guests_note_gone(all);
 }
 
 static int make_room(struct guests *all, struct err *err)
@@ -598,7 +634,6 @@ static void never_sleeps(struct guest *g)
 {
     bool recorded = false;
 
-    g->spec->sleep_mode = SLEEP_NEVER;
     for (size_t t = 0; t < g->spec->nwatches; t++) {
         recorded |= g->progress[t].recorded;
         g->progress[t].saved = 0;
@@ -608,21 +643,32 @@ static void never_sleeps(struct guest *g)
         guest_all_due(g);
 }
 
-void guest_image_ready(struct guest *g, struct image *image)
+int guest_mode_for(struct guest_spec *spec, const struct image *image, struct err *err)
 {
     const char *unsavable = image_unsavable(image);
-    struct err err = {0};
 
-    if (unsavable && g->spec->sleep_mode == SLEEP_AUTO && g->spec->sleep_mode_set) {
-        err_set(&err, ERR_UNSUPPORTED, 0,
-                "%s:%u: spec.sleep.mode auto: a sleep would lose some of its module's state: %s; "
-                "say never (its default) or fresh",
-                g->spec->file, g->spec->line, unsavable);
+    if (!unsavable || spec->sleep_mode != SLEEP_AUTO)
+        return 0;
+    if (spec->sleep_mode_set)
+        return err_set(err, ERR_UNSUPPORTED, 0,
+                       "%s:%u: spec.sleep.mode auto: a sleep would lose some of its module's "
+                       "state: %s; say never (its default) or fresh",
+                       spec->file, spec->line, unsavable);
+    spec->sleep_mode = SLEEP_NEVER;
+    return 1;
+}
+
+void guest_image_ready(struct guest *g, struct image *image)
+{
+    struct err err = {0};
+    int never = guest_mode_for(g->spec, image, &err);
+
+    if (never < 0) {
         image_unref(image);
         guest_reject(g, &err);
         return;
     }
-    if (unsavable && g->spec->sleep_mode == SLEEP_AUTO)
+    if (never)
         never_sleeps(g);
     g->image = image;
     guest_release(g);
@@ -670,6 +716,15 @@ void guest_sleep_now(struct guest *g)
     g->sleep_now = guest_sleeps(g);
     if (g->sleep_now && g->state == G_IDLE)
         guest_step(g, GE_SLEEP);
+}
+
+void guest_wake_now(struct guest *g)
+{
+    g->wake_now = g->state == G_COLD || g->state == G_ASLEEP || g->state == G_FAILED;
+    if (g->state == G_FAILED)
+        guest_step(g, g->snapshot ? GE_REVIVE : GE_RETRY);
+    else
+        guest_kick(g);
 }
 
 /* --- workers --- */
@@ -723,8 +778,11 @@ static void came_back(struct msg *m)
         [OUT_ABANDONED] = GE_KEPT,  [OUT_UNSAVED] = GE_KEPT,
     };
     struct awake *a = container_of(m, struct awake, msg);
+    enum guest_event ev = events[a->outcome];
 
-    guest_step(a->guest, events[a->outcome]);
+    if (guest_change_tried(a))
+        return;
+    guest_step(a->guest, ev == GE_DONE && a->no_event ? GE_WOKEN : ev);
 }
 
 /* --- the registry --- */
@@ -761,6 +819,7 @@ int guests_new(struct guests **out, const struct guests_opts *opts, struct err *
     if (!all)
         return err_set(err, ERR_NOMEM, 0, "no memory for the guests");
     all->opts = *opts;
+    all->tries_tail = &all->tries;
     budget_init(&all->budget);
     all->budget.maps_max = opts->maps_max;
     /* Ids of deliveries go on growing over restarts: guests remember them. */
@@ -819,7 +878,7 @@ void guests_stats_reset(struct guests *all)
 
 static void report_if_drained(struct guests *all)
 {
-    if (!all->draining || all->drained)
+    if (!all->draining || all->drained || all->ntries)
         return;
     for (size_t i = 0; i < all->n; i++)
         if (all->list[i]->state != G_GONE)
@@ -830,8 +889,7 @@ static void report_if_drained(struct guests *all)
 
 void guests_note_gone(struct guests *all)
 {
-    all->gone++;
-    if (all->gone == all->n)
+    if (all->stats.by_state[G_GONE] == all->n)
         report_if_drained(all);
 }
 

@@ -47,7 +47,9 @@ enum guest_event {
     GE_RETRY,   /* the back-off is over, nothing is saved */
     GE_REVIVE,  /* the back-off is over, its snapshot is still good */
     GE_RESUME,  /* at start: its record has a snapshot */
-    GE_STOP,    /* the daemon drains */
+    GE_STOP,    /* the daemon drains, or it is taken away */
+    GE_WOKEN,   /* awake on demand, without an event */
+    GE_RENEW,   /* it is another one from here on: nothing of its memory is kept */
     GUEST_EVENTS
 };
 
@@ -68,9 +70,14 @@ struct trigger {
                 struct event *ev, struct err *err);
     /* Puts all keys that changed after `seen` into the mailbox (by guest_changed). */
     void (*due_since)(void *ctx, struct guest *g, uint16_t trigger, uint64_t seen);
+    /* All triggers of the guest begin, each holding it until it is admitted; all end, with their
+     * holds: no change reaches it any more. NULL: nothing to do. */
+    int (*follow)(void *ctx, struct guest *g, struct err *err);
+    void (*leave)(void *ctx, struct guest *g);
 };
 
-struct sub; /* one trigger of one guest, in the eyes of trigger/ */
+struct change; /* guest/change.c */
+struct sub;    /* one trigger of one guest, in the eyes of trigger/ */
 
 struct guest_counts {
     uint64_t wakes, fresh_starts, sleeps, abandoned, events, failures, traps, calls, refusals;
@@ -90,7 +97,8 @@ struct guest {
     bool stepping;
     unsigned hold; /* what must be there before it may run: its image, each trigger */
     bool behind;   /* the mailbox was full: what came since must be looked up again */
-    bool sleep_now, stop_saved;
+    bool sleep_now, wake_now, stop_saved;
+    struct change *change; /* it is being replaced or taken away; NULL: neither */
     struct image *image;
     struct err *rejected; /* why it can't be deployed; NULL: it is */
     struct mailbox *mailbox;
@@ -184,8 +192,11 @@ void guest_release(struct guest *g);
 void guest_changed(struct guest *g, uint16_t trigger, const char *key, uint64_t seq);
 /* Everything the trigger knows of is due: after a fresh start that lost what was handled. */
 void guest_all_due(struct guest *g);
-/* Sleep or wake at once, whatever sleep.after says. */
+/* Sleep at once, whatever sleep.after says. */
 void guest_sleep_now(struct guest *g);
+/* Wake without an event, and stay so for WAKE_STAY_NS or as long as sleep.after says; a guest that
+ * failed is tried again now. */
+void guest_wake_now(struct guest *g);
 const char *guest_state_name(enum guest_state s);
 /* Whether mode and module allow it to sleep. */
 bool guest_sleeps(const struct guest *g);
@@ -226,6 +237,32 @@ void guest_record_forget(struct guest *g);
 int guest_record_apply(struct guest *g, const uint8_t *data, size_t len, bool claimed,
                        struct err *err) ERR_CHECK;
 
+/* The same for a guest that goes; its snapshot's space is free once that is done. Frees the
+ * snapshot and what was owed. */
+int guest_record_end(struct guest *g, struct err *err) ERR_CHECK;
+
+/* --- change.c: while the daemon runs --- */
+typedef void guest_changed_over(void *ctx, const struct err *err);
+
+/* Takes the guest away: its triggers end, the event in hand is finished, its instance, its record
+ * and its snapshot go. done is called on the loop when it is freed (err NULL), in a later turn.
+ * ERR_AGAIN: it is being changed, or the daemon drains. ERR_NOMEM. */
+int guest_remove(struct guest *g, guest_changed_over *done, void *ctx, struct err *err) ERR_CHECK;
+/* Puts another manifest in its place (takes spec, and image: the module's, loaded). The event in
+ * hand is finished first. Where module, arguments and environment are the same it keeps its memory
+ * and what it has handled, unless one of the two manifests lets it never sleep. Else the new one is
+ * started, without an event, and only if that goes well takes the place of the old, with all keys
+ * due; where it does not, the old one goes on as it was, done gets the reason, and the guest has it
+ * as its last error. done is called on the loop, in a later turn. Errors as guest_remove's, and
+ * ERR_UNSUPPORTED where a sleep would lose some of the module's state although the manifest insists
+ * on it: nothing was changed then, and done is not called. */
+int guest_replace(struct guest *g, struct guest_spec *spec, const uint8_t module_digest[32],
+                  struct image *image, guest_changed_over *done, void *ctx, struct err *err)
+    ERR_CHECK;
+/* Where a sleep would lose some of the module's state: never sleeps from here on (true); or its
+ * manifest insists, and it cannot be deployed (-1). 0: it may sleep as its manifest says. */
+int guest_mode_for(struct guest_spec *spec, const struct image *image, struct err *err) ERR_CHECK;
+
 /* --- any thread that owns the awake --- */
 struct image *guest_image(const struct guest *g);
 uint64_t guest_time_max(const struct guest *g);
@@ -258,11 +295,24 @@ struct guests {
     atomic_uint_fast64_t slow_save_ns; /* when a worker last found the disk slow */
     struct budget budget;
     bool draining, drained;
-    size_t gone;
+    struct change *tries, **tries_tail; /* that wait for their turn to be started */
+    size_t ntries;                      /* under way */
     uint64_t event_ids;
 };
 
+int guest_make(struct guest **out, struct guests *all, struct guest_spec *spec,
+               const uint8_t digest[32], struct err *err) ERR_CHECK;
+void guest_free(struct guest *g);
+/* Off the list and the index. */
+void guests_forget(struct guests *all, struct guest *g);
 void guests_note_gone(struct guests *all);
+/* After each step of a guest that has a change. */
+void guest_change_moved(struct guest *g);
+/* Its instance goes without being saved. */
+bool guest_change_drops(const struct guest *g);
+/* An awake came back: true, it was that of a guest to be. */
+bool guest_change_tried(struct awake *a);
+void guest_change_free(struct guest *g);
 /* The place in workers[] of the one that is best for its next event; it has an awake. */
 size_t guests_pick_worker(const struct guest *g);
 

@@ -34,6 +34,12 @@ static bool key_due(const struct guest *g, uint64_t now)
     return due && due <= now;
 }
 
+/* Something to wake for: a key, or somebody who asked for it. */
+static bool is_wanted(const struct guest *g)
+{
+    return g->wake_now || key_due(g, now_of(g));
+}
+
 void guest_note_error(struct guest *g, const char *text)
 {
     char *copy = text[0] ? strdup(text) : NULL;
@@ -132,7 +138,7 @@ static void arm(struct guest *g)
  * it is kicked once there is. */
 static void wake_or_arm(struct guest *g)
 {
-    if (g->hold || g->all->draining || !key_due(g, now_of(g)))
+    if (g->hold || g->all->draining || !is_wanted(g))
         arm(g);
     else if (budget_admit(g))
         post(g, GE_WAKE);
@@ -222,25 +228,10 @@ static void plan_end(struct guest *g, uint64_t now)
         save_as(g);
 }
 
-/* Takes the next key and gives it to a worker: the guest's own if it is awake, else the least
- * loaded. */
-static void dispatch(struct guest *g)
+static void send(struct guest *g, uint64_t now)
 {
-    uint64_t now = now_of(g);
-    struct mail mail;
-    struct awake *a;
+    struct awake *a = g->awake;
 
-    if (!awake_make(g) || !mailbox_take(&g->mailbox, now, &mail)) {
-        post(g, g->awake && g->awake->inst ? GE_KEPT : GE_NO_ROOM);
-        return;
-    }
-    a = g->awake;
-    if (fill_event(g, a, &mail, now) < 0) {
-        event_clear(&a->ev);
-        mailbox_untake(&g->mailbox, now);
-        post(g, a->inst ? GE_KEPT : GE_NO_ROOM);
-        return;
-    }
     loop_timer_clear(g->all->opts.loop, &g->timer);
     budget_busy(g);
     plan_end(g, now);
@@ -248,6 +239,32 @@ static void dispatch(struct guest *g)
     ticker_begin(g->all->ticker, a->worker_at == 0);
     a->picked_ns = 0;
     worker_run(g->all->workers[a->worker_at], a);
+}
+
+/* Takes the next key and gives it to a worker: the guest's own if it is awake, else the least
+ * loaded. Without a key it is only made awake, where somebody asked for that. */
+static void dispatch(struct guest *g)
+{
+    uint64_t now = now_of(g);
+    bool only_wake = g->wake_now && !key_due(g, now) && !(g->awake && g->awake->inst);
+    struct mail mail = {.put_ns = now};
+    struct awake *a;
+
+    g->wake_now = false;
+    if (!awake_make(g) || (!only_wake && !mailbox_take(&g->mailbox, now, &mail))) {
+        post(g, g->awake && g->awake->inst ? GE_KEPT : GE_NO_ROOM);
+        return;
+    }
+    a = g->awake;
+    a->no_event = only_wake;
+    a->put_ns = now;
+    if (!only_wake && fill_event(g, a, &mail, now) < 0) {
+        event_clear(&a->ev);
+        mailbox_untake(&g->mailbox, now);
+        post(g, a->inst ? GE_KEPT : GE_NO_ROOM);
+        return;
+    }
+    send(g, now);
 }
 
 /* Why is kept as it was the last time. */
@@ -379,6 +396,30 @@ static void note_slow_on_loop(struct guest *g)
         g->off_loop_ns = now_of(g) + OFF_LOOP_NS;
 }
 
+/* Awake on demand: it stays so for a while, or there was no use in it. */
+static void woken(struct guest *g)
+{
+    event_over(g);
+    g->awake->no_event = false;
+    g->idle_since_ns = now_of(g);
+    if (g->save_delay_ns < WAKE_STAY_NS && g->spec->sleep_after_ns < WAKE_STAY_NS)
+        g->save_delay_ns = WAKE_STAY_NS - g->spec->sleep_after_ns;
+    if (g->awake->woke) {
+        g->counts.wakes++;
+        g->all->stats.counts.wakes++;
+    }
+    if (g->awake->fresh) {
+        g->counts.fresh_starts++;
+        g->all->stats.counts.fresh_starts++;
+    }
+    if (g->hold == 0 && !g->all->draining && key_due(g, now_of(g)))
+        post(g, GE_WAKE);
+    else if (g->sleep_now)
+        post(g, GE_SLEEP);
+    else
+        rest_awake(g);
+}
+
 static void event_done(struct guest *g)
 {
     struct awake *a = g->awake;
@@ -430,14 +471,16 @@ static void trapped(struct guest *g)
     uint64_t delay = crash_delay(g), now = now_of(g);
 
     note_latency(g);
-    log_line(LOG_ERROR, g->id, "event of %s: %s; fresh start in %llu ms", g->awake->ev.key,
-             g->awake->err.msg, (unsigned long long)(delay / NS_PER_MS));
+    log_line(LOG_ERROR, g->id, "event of %s: %s; fresh start in %llu ms",
+             g->awake->no_event ? "none" : g->awake->ev.key, g->awake->err.msg,
+             (unsigned long long)(delay / NS_PER_MS));
     guest_note_error(g, g->awake->err.msg);
     g->busy_us = 0;
     note_slow_on_loop(g);
     g->counts.traps++;
     g->all->stats.counts.traps++;
-    mailbox_failed(&g->mailbox, now);
+    if (!g->awake->no_event)
+        mailbox_failed(&g->mailbox, now);
     event_over(g);
     if (g->spec->on_fresh_start == FRESH_ALL && g->crashes == 1) /* once for a row of failures */
         guest_all_due(g);
@@ -450,6 +493,11 @@ static void trapped(struct guest *g)
 /* The event in hand, if there is one, is due again; that is not its failure. */
 static void event_back(struct guest *g)
 {
+    if (g->awake->no_event) {
+        g->awake->no_event = false;
+        event_over(g);
+        return;
+    }
     if (!g->awake->ev.key)
         return;
     mailbox_untake(&g->mailbox, now_of(g));
@@ -460,7 +508,7 @@ static void no_room(struct guest *g)
 {
     uint64_t now = now_of(g), delay = crash_delay(g);
 
-    if (g->awake && g->awake->ev.key) { /* it was with a worker */
+    if (g->awake && (g->awake->ev.key || g->awake->no_event)) { /* it was with a worker */
         log_line(LOG_WARN, g->id, "could not be made awake: %s; again in %llu ms",
                  g->awake->err.msg, (unsigned long long)(delay / NS_PER_MS));
         guest_note_error(g, g->awake->err.msg);
@@ -502,7 +550,7 @@ static void save(struct guest *g)
     loop_timer_clear(g->all->opts.loop, &g->timer);
     budget_busy(g);
     g->sleep_now = false;
-    a->drop_only = g->spec->sleep_mode != SLEEP_AUTO;
+    a->drop_only = g->spec->sleep_mode != SLEEP_AUTO || guest_change_drops(g);
     save_as(g);
     iopool_save(g->all->io, a);
 }
@@ -585,6 +633,22 @@ static void retry(struct guest *g)
     wake_or_arm(g);
 }
 
+/* Another one, with nothing of the old one's memory. */
+static void renewed(struct guest *g)
+{
+    struct snapshot *old = g->snapshot;
+
+    g->snapshot = NULL;
+    g->verify = false;
+    g->heavy = 0;
+    g->crashes = 0;
+    g->retry_ns = g->save_delay_ns = 0;
+    g->generation++;
+    guest_record_put(g, old ? snapshot_slots(old) : NULL, old ? old->nslots : 0);
+    snapshot_free(old);
+    loop_timer_clear(g->all->opts.loop, &g->timer);
+}
+
 /* --- draining --- */
 
 static void gone(struct guest *g)
@@ -603,6 +667,13 @@ static void stop_handled(struct guest *g)
     else
         event_failed(g);
     event_over(g);
+    save(g);
+}
+
+static void stop_woken(struct guest *g)
+{
+    event_over(g);
+    g->awake->no_event = false;
     save(g);
 }
 
@@ -658,12 +729,15 @@ static const struct step steps[GUEST_STATES][GUEST_EVENTS] = {
     [G_COLD] = {[GE_WAKE] = {G_RUNNING, dispatch},
                 [GE_SLEEP] = {G_COLD, NULL},
                 [GE_RESUME] = {G_ASLEEP, NULL},
+                [GE_RENEW] = {G_COLD, renewed},
                 [GE_STOP] = {G_GONE, gone}},
     [G_ASLEEP] = {[GE_WAKE] = {G_RUNNING, dispatch},
                   [GE_SLEEP] = {G_ASLEEP, NULL},
+                  [GE_RENEW] = {G_COLD, renewed},
                   [GE_STOP] = {G_GONE, gone}},
     [G_RUNNING] = {[GE_WAKE] = {G_RUNNING, NULL},
                    [GE_DONE] = {G_IDLE, handled},
+                   [GE_WOKEN] = {G_IDLE, woken},
                    [GE_SLEPT] = {G_ASLEEP, handled_and_slept},
                    [GE_TRAP] = {G_FAILED, trapped},
                    [GE_CORRUPT] = {G_COLD, corrupt},
@@ -683,10 +757,12 @@ static const struct step steps[GUEST_STATES][GUEST_EVENTS] = {
     [G_FAILED] = {[GE_WAKE] = {G_FAILED, NULL},
                   [GE_RETRY] = {G_COLD, retry},
                   [GE_REVIVE] = {G_ASLEEP, retry},
+                  [GE_RENEW] = {G_COLD, renewed},
                   [GE_SLEEP] = {G_FAILED, NULL},
                   [GE_STOP] = {G_GONE, gone}},
     [G_STOPPING] = {[GE_WAKE] = {G_STOPPING, NULL},
                     [GE_DONE] = {G_STOPPING, stop_handled},
+                    [GE_WOKEN] = {G_STOPPING, stop_woken},
                     [GE_SLEPT] = {G_GONE, stop_slept},
                     [GE_TRAP] = {G_GONE, stop_trapped},
                     [GE_CORRUPT] = {G_GONE, stop_corrupt},
@@ -725,6 +801,8 @@ void guest_step(struct guest *g, enum guest_event ev)
         g->posted = GE_NONE;
     }
     g->stepping = false;
+    if (g->change)
+        guest_change_moved(g);
 }
 
 void guest_kick(struct guest *g)
@@ -737,7 +815,7 @@ void guest_kick(struct guest *g)
     /* While it is stepping, the action looks at the mailbox itself at its end. */
     if (g->stepping || g->state == G_RUNNING || g->state == G_GONE || g->state == G_STOPPING)
         return;
-    if (g->hold || g->all->draining || !key_due(g, now_of(g)))
+    if (g->hold || g->all->draining || !is_wanted(g))
         arm(g);
     else if (budget_admit(g))
         guest_step(g, GE_WAKE);

@@ -463,6 +463,24 @@ int guest_record_remove(struct guests *all, const char *id, const uint8_t *data,
     return rc;
 }
 
+int guest_record_end(struct guest *g, struct err *err)
+{
+    const struct snapshot *s = g->snapshot;
+    struct release *r = release_new(g, s ? snapshot_slots(s) : NULL, s ? s->nslots : 0);
+
+    if (!r)
+        return err_set(err, ERR_NOMEM, 0, "no memory");
+    if (remove_record(g->all, g->id, r, err) < 0) {
+        free(r);
+        return -1;
+    }
+    snapshot_free(g->snapshot);
+    g->snapshot = NULL;
+    guest_record_forget(g);
+    g->record_due = false;
+    return 0;
+}
+
 int64_t guest_record_absent(const uint8_t *data, size_t len)
 {
     struct reader r;

@@ -380,7 +380,7 @@ static void begin_next(struct awake *a)
         if (a->fresh && instance_begin(a->inst, fns[a->phase]))
             return;
     a->handling_ns = clock_now_ns();
-    if (!instance_begin(a->inst, INSTANCE_HANDLE))
+    if (!a->no_event && !instance_begin(a->inst, INSTANCE_HANDLE))
         a->cut = "no function `handle`"; /* image_load checked that it is there */
 }
 
@@ -398,6 +398,16 @@ static void trapped(struct awake *a)
     failed(a, a->err.code == ERR_CORRUPT ? OUT_CORRUPT : OUT_TRAPPED);
 }
 
+/* It was only to be made awake, and is. */
+static bool is_awake(struct awake *a)
+{
+    if (!a->no_event || a->phase != PHASE_HANDLE)
+        return false;
+    event_ends(a);
+    give_back(a, OUT_DONE);
+    return true;
+}
+
 /* Polls once. True: it can go on at once. */
 static bool poll_once(struct awake *a)
 {
@@ -408,7 +418,7 @@ static bool poll_once(struct awake *a)
             return false;
         }
         begin_next(a);
-        return true;
+        return !is_awake(a);
     case RUN_TRAPPED:
         trapped(a);
         return false;
@@ -441,6 +451,8 @@ static void advance(struct awake *a)
             return;
         a->phase = PHASE_NEW;
         begin_next(a);
+        if (is_awake(a))
+            return;
     }
     while (more) {
         if (a->cut) {

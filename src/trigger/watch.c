@@ -146,6 +146,18 @@ static int index_add(struct source *s, struct sub *sub, struct err *err)
     return 0;
 }
 
+static void index_remove(struct source *s, struct sub *sub)
+{
+    for (uint16_t i = 0; i < sub->nplaces; i++) {
+        struct place **at = &s->index[sub->places[i].hash & (s->nindex - 1)];
+
+        while (*at != &sub->places[i])
+            at = &(*at)->next;
+        *at = sub->places[i].next;
+        s->nplaces--;
+    }
+}
+
 static void tell(struct source *s, const char *name, size_t len, const struct table_entry *e)
 {
     uint32_t hash = watch_hash(name, len);
@@ -539,6 +551,7 @@ static void source_start(struct source *s)
     if (!s->restored && table_restored(s->table, most, &err) < 0)
         log_error("change table of %s: %s", s->kind, err.msg);
     s->restored = true;
+    s->idle = false;
     if (s->watch->opts.http.send)
         source_resolve(s);
 }
@@ -627,6 +640,72 @@ static int restore(void *ctx, const void *key, size_t key_len, const void *value
     return 0;
 }
 
+static int follow(void *ctx, struct guest *g, struct err *err)
+{
+    return watch_subscribe(ctx, g, err);
+}
+
+/* Nobody needs the resource any more: its upstream watch ends. The table stays, so that whoever
+ * comes next finds the same numbers. */
+static void source_rest(struct source *s)
+{
+    const struct kube_time *time = &s->watch->opts.time;
+
+    reflector_free(s->reflector);
+    s->reflector = NULL;
+    discovery_cancel(s->discovery);
+    s->discovery = NULL;
+    time->clear(time->ctx, &s->retry);
+    time->clear(time->ctx, &s->relist);
+    s->resolved = s->synced = false;
+    s->tries = 0;
+    s->trouble[0] = 0;
+    s->idle = true;
+}
+
+static void rest_later(struct msg *m)
+{
+    struct watch *w = container_of(m, struct watch, rest);
+
+    w->rest_posted = false;
+    for (struct source *s = w->sources; s; s = s->next)
+        if (!s->subs && !s->idle && w->started && !w->stopped)
+            source_rest(s);
+}
+
+static void unsubscribe(struct sub *sub)
+{
+    struct source *s = sub->source;
+    struct guest *g = sub->guest;
+    bool held = !sub->live;
+
+    admit_leave(sub);
+    index_remove(s, sub);
+    *sub->prev = sub->next;
+    if (sub->next)
+        sub->next->prev = sub->prev;
+    free(sub);
+    if (held)
+        guest_release(g);
+}
+
+/* May be called from within a source's own callbacks: what nobody needs ends in a later turn. */
+static void leave(void *ctx, struct guest *g)
+{
+    struct watch *w = ctx;
+
+    for (uint16_t t = 0; g->subs && t < g->spec->nwatches; t++)
+        if (g->subs[t])
+            unsubscribe(g->subs[t]);
+    free(g->subs);
+    g->subs = NULL;
+    if (!w->rest_posted) {
+        w->rest_posted = true;
+        w->rest.run = rest_later;
+        loop_post(w->opts.loop, &w->rest);
+    }
+}
+
 int watch_new(struct watch **out, const struct watch_opts *opts, struct err *err)
 {
     struct watch *w = calloc(1, sizeof(*w));
@@ -635,7 +714,8 @@ int watch_new(struct watch **out, const struct watch_opts *opts, struct err *err
         return err_set(err, ERR_NOMEM, 0, "no memory for the watches");
     w->opts = *opts;
     admit_init(&w->admit);
-    w->trigger = (struct trigger){.ctx = w, .fill = fill, .due_since = due_since};
+    w->trigger = (struct trigger){
+        .ctx = w, .fill = fill, .due_since = due_since, .follow = follow, .leave = leave};
     if (db_scan(opts->db, TABLE, restore, w, err) < 0) {
         watch_free(w);
         return -1;
@@ -654,6 +734,7 @@ void watch_free(struct watch *w)
         source_free(s);
     }
     loop_unpost(w->opts.loop, &w->flush);
+    loop_unpost(w->opts.loop, &w->rest);
     batch_submit(w);
     free(w);
 }
@@ -683,11 +764,17 @@ static int subscribe(struct watch *w, struct guest *g, uint16_t trigger, struct 
         return -1;
     }
     sub->next = s->subs;
+    sub->prev = &s->subs;
+    if (sub->next)
+        sub->next->prev = &sub->next;
     s->subs = sub;
     s->undecided++;
     g->subs[trigger] = sub;
     guest_hold(g);
-    if (w->started && !s->restored)
+    /* It knows of more than this table, which may have been lost: all is due. */
+    if (s->restored && guest_seen(g, trigger) > table_seq(s->table))
+        g->progress[trigger].seen = 0;
+    if (w->started && (!s->restored || s->idle))
         source_start(s);
     else if (w->started)
         admit_ask(sub);

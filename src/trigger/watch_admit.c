@@ -330,3 +330,34 @@ void admit_forget(struct sub *sub)
     free(sub->trouble);
     sub->trouble = NULL;
 }
+
+/* Whether it was in that line, and is not any more. */
+static bool line_remove(struct sub **at, const struct sub *sub)
+{
+    while (*at && *at != sub)
+        at = &(*at)->waiting;
+    if (!*at)
+        return false;
+    *at = sub->waiting;
+    return true;
+}
+
+static void queue_end(struct admit *a)
+{
+    a->queue_tail = &a->queue;
+    while (*a->queue_tail)
+        a->queue_tail = &(*a->queue_tail)->waiting;
+}
+
+void admit_leave(struct sub *sub)
+{
+    struct admit *a = &sub->source->watch->admit;
+
+    if (sub->asking && line_remove(&a->queue, sub))
+        queue_end(a);
+    for (size_t i = 0; sub->asking && i < WATCH_REVIEWS_MAX; i++)
+        line_remove(&a->flights[i].waiters, sub); /* the answer finds nobody */
+    sub->asking = false;
+    sub->source->undecided -= !sub->admitted && !sub->denied;
+    admit_forget(sub);
+}

@@ -27,11 +27,11 @@ struct trouble {
     char reason[ERR_MSG_MAX];
 };
 
-/* One trigger of one guest. A sleeping guest has one for as long as it is there: 80 bytes. */
+/* One trigger of one guest. A sleeping guest has one for as long as it is there: 88 bytes. */
 struct sub {
     struct source *source;
     struct guest *guest;
-    struct sub *next;    /* of the source */
+    struct sub *next, **prev; /* of the source; prev: where it hangs */
     struct sub *waiting; /* of those that are asked about, or have the same question under way */
     struct trouble *trouble;
     uint16_t trigger, nplaces;
@@ -50,6 +50,7 @@ struct source {
     size_t nindex, nplaces;
     size_t undecided; /* subs neither admitted nor denied */
     bool restored, resolved, synced;
+    bool idle; /* nobody is there any more for whom it ran */
     struct discovery *discovery;
     struct kube_resource resource;
     struct reflector *reflector;
@@ -82,8 +83,8 @@ struct watch {
     bool started, stopped;
     struct db_batch *batch; /* changes of this turn */
     size_t batched;
-    struct msg flush;
-    bool flush_posted;
+    struct msg flush, rest;
+    bool flush_posted, rest_posted;
 };
 
 /* --- watch.c --- */
@@ -101,7 +102,9 @@ void admit_init(struct admit *a);
 void admit_ask(struct sub *sub);
 /* Nothing is asked any more. */
 void admit_stop(struct watch *w);
-/* The sub goes: its retry is over. Only after admit_stop. */
+/* Its retry is over. */
 void admit_forget(struct sub *sub);
+/* The sub goes: nothing is asked for it any more. */
+void admit_leave(struct sub *sub);
 
 #endif

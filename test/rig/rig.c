@@ -372,6 +372,24 @@ struct guest *rig_add(struct rig *r, const char *module, const char *name, const
     return g;
 }
 
+int rig_replace(struct rig *r, struct guest *g, const char *module, const char *const *env,
+                void (*tweak)(struct guest_spec *spec), guest_changed_over *done, void *ctx,
+                struct err *err)
+{
+    struct guest_spec *spec = make_spec(module, g->spec->name, env);
+    uint8_t digest[32];
+    const char *path = rig_image(module, digest);
+    struct image *image;
+
+    if (tweak)
+        tweak(spec);
+    if (!path[0] || image_shared(&image, r, path, err) < 0) {
+        guest_spec_free(spec);
+        return -1;
+    }
+    return guest_replace(g, spec, digest, image, done, ctx, err);
+}
+
 void rig_change(struct rig *r, struct guest *g, const char *key, const char *body)
 {
     struct rig_object *o = object_of(r, key);

@@ -72,6 +72,10 @@ void rig_close(struct rig *r);
  * "NAME=value" strings, NULL-terminated. */
 struct guest *rig_add(struct rig *r, const char *module, const char *name, const char *const *env,
                       void (*tweak)(struct guest_spec *spec));
+/* The same in the place of one that is there: guest_replace. */
+int rig_replace(struct rig *r, struct guest *g, const char *module, const char *const *env,
+                void (*tweak)(struct guest_spec *spec), guest_changed_over *done, void *ctx,
+                struct err *err);
 /* A change of one object; the guest gets its key. */
 void rig_change(struct rig *r, struct guest *g, const char *key, const char *body);
 /* Turns the loop until `until` is true; false after about `seconds`. */

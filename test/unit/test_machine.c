@@ -12,17 +12,19 @@
 /* 0 is an empty cell: the event cannot happen there. Columns in the order of enum guest_event. */
 static const enum guest_state expected[GUEST_STATES][GUEST_EVENTS] = {
     /*               WAKE        DONE        SLEPT     TRAP      CORRUPT  NO_ROOM   SLEEP
-     *               SAVED     KEPT        RETRY   REVIVE    RESUME    STOP */
-    [G_COLD] = {0, G_RUNNING, 0, 0, 0, 0, 0, G_COLD, 0, 0, 0, 0, G_ASLEEP, G_GONE},
-    [G_ASLEEP] = {0, G_RUNNING, 0, 0, 0, 0, 0, G_ASLEEP, 0, 0, 0, 0, 0, G_GONE},
+     *               SAVED     KEPT        RETRY   REVIVE    RESUME    STOP   WOKEN   RENEW */
+    [G_COLD] = {0, G_RUNNING, 0, 0, 0, 0, 0, G_COLD, 0, 0, 0, 0, G_ASLEEP, G_GONE, 0, G_COLD},
+    [G_ASLEEP] = {0, G_RUNNING, 0, 0, 0, 0, 0, G_ASLEEP, 0, 0, 0, 0, 0, G_GONE, 0, G_COLD},
     [G_RUNNING] = {0, G_RUNNING, G_IDLE, G_ASLEEP, G_FAILED, G_COLD, G_FAILED, G_RUNNING, 0, G_IDLE,
-                   0, 0, 0, G_STOPPING},
-    [G_IDLE] = {0, G_RUNNING, 0, 0, 0, 0, 0, G_SAVING, 0, 0, 0, 0, 0, G_STOPPING},
-    [G_SAVING] = {0, G_SAVING, 0, 0, 0, G_COLD, 0, G_SAVING, G_ASLEEP, G_IDLE, 0, 0, 0, G_STOPPING},
-    [G_FAILED] = {0, G_FAILED, 0, 0, 0, 0, 0, G_FAILED, 0, 0, G_COLD, G_ASLEEP, 0, G_GONE},
+                   0, 0, 0, G_STOPPING, G_IDLE, 0},
+    [G_IDLE] = {0, G_RUNNING, 0, 0, 0, 0, 0, G_SAVING, 0, 0, 0, 0, 0, G_STOPPING, 0, 0},
+    [G_SAVING] = {0, G_SAVING, 0, 0, 0, G_COLD, 0, G_SAVING, G_ASLEEP, G_IDLE, 0, 0, 0, G_STOPPING,
+                  0, 0},
+    [G_FAILED] = {0, G_FAILED, 0, 0, 0, 0, 0, G_FAILED, 0, 0, G_COLD, G_ASLEEP, 0, G_GONE, 0,
+                  G_COLD},
     [G_STOPPING] = {0, G_STOPPING, G_STOPPING, G_GONE, G_GONE, G_GONE, G_GONE, G_STOPPING, G_GONE,
-                    G_STOPPING, 0, 0, 0, G_STOPPING},
-    [G_GONE] = {0, G_GONE, 0, 0, 0, 0, 0, G_GONE, 0, 0, 0, 0, 0, G_GONE},
+                    G_STOPPING, 0, 0, 0, G_STOPPING, G_STOPPING, 0},
+    [G_GONE] = {0, G_GONE, 0, 0, 0, 0, 0, G_GONE, 0, 0, 0, 0, 0, G_GONE, 0, 0},
 };
 
 static void test_every_cell(void **state)
