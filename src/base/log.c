@@ -40,81 +40,30 @@ const char *log_level_name(enum log_level level)
     return names[level];
 }
 
-/* The longest that one byte of text becomes: \u0000. */
-#define ESCAPE_MAX 6u
-
-/* text_char at a place that no NUL need follow. */
-static size_t char_at(const char *p, const char *end)
-{
-    char padded[5] = {0};
-
-    if (end - p >= 4)
-        return text_char(p);
-    memcpy(padded, p, (size_t)(end - p));
-    return text_char(padded);
-}
-
-/* One character that stands for no character of the line's: a control byte, or no UTF-8. JSON has
- * no bytes, so what is no UTF-8 becomes the replacement character there. */
-static size_t put_escape(char *out, unsigned char c)
-{
-    static const char short_of[] = {['\t'] = 't', ['\n'] = 'n', ['\r'] = 'r'};
-
-    if (c < sizeof(short_of) && short_of[c])
-        return (size_t)snprintf(out, ESCAPE_MAX + 1, "\\%c", short_of[c]);
-    if (config.json)
-        return (size_t)snprintf(out, ESCAPE_MAX + 1, "\\u%04x", c < 0x80 ? c : 0xfffdu);
-    return (size_t)snprintf(out, ESCAPE_MAX + 1, "\\x%02x", c);
-}
-
-/* Appends text, of any bytes, so that it cannot forge lines, break JSON or drive a terminal;
- * returns the new length. What does not fit is cut at a whole character or escape. */
-static size_t put_text(char *out, size_t len, size_t cap, const char *text, size_t n)
-{
-    const char *end = text + n;
-
-    for (size_t took; text < end && len + ESCAPE_MAX < cap; text += took ? took : 1) {
-        took = char_at(text, end);
-        if (took == 0) {
-            len += put_escape(out + len, (unsigned char)*text);
-            continue;
-        }
-        if (config.json && (*text == '"' || *text == '\\'))
-            out[len++] = '\\';
-        memcpy(out + len, text, took);
-        len += took;
-    }
-    return len;
-}
-
-static size_t put_time(char *out, size_t cap)
+static void put_time(char out[TEXT_TIME_MAX])
 {
     struct timespec ts;
-    struct tm tm;
-    size_t n;
 
     clock_gettime(CLOCK_REALTIME, &ts);
-    gmtime_r(&ts.tv_sec, &tm);
-    n = strftime(out, cap, "%Y-%m-%dT%H:%M:%S", &tm);
-    return n + (size_t)snprintf(out + n, cap - n, ".%03ldZ", ts.tv_nsec / 1000000);
+    text_time(out, (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000);
 }
 
 static size_t render(char *out, size_t cap, enum log_level level, const char *guest,
                      const char *text, size_t len)
 {
     size_t n = 0;
-    char now[40];
+    char now[TEXT_TIME_MAX];
 
-    put_time(now, sizeof(now));
+    put_time(now);
     n = (size_t)snprintf(out, cap, config.json ? "{\"time\":\"%s\",\"level\":\"%s\"" : "%s %-5s ",
                          now, names[level]);
     if (guest) {
         n += (size_t)snprintf(out + n, cap - n, "%s", config.json ? ",\"guest\":\"" : "");
-        n = put_text(out, n, cap - 32, guest, strlen(guest));
+        n = text_escape(out, n, cap - 32, guest, strlen(guest), config.json);
         n += (size_t)snprintf(out + n, cap - n, "%s", config.json ? "\"" : ": ");
     }
     n += (size_t)snprintf(out + n, cap - n, "%s", config.json ? ",\"message\":\"" : "");
-    n = put_text(out, n, cap - 4, text, len);
+    n = text_escape(out, n, cap - 4, text, len, config.json);
     n += (size_t)snprintf(out + n, cap - n, "%s\n", config.json ? "\"}" : "");
     return n;
 }

@@ -188,6 +188,74 @@ static void test_short_forms_for_tables(void **state)
     }
 }
 
+static void test_times(void **state)
+{
+    static const struct {
+        const char *text;
+        int64_t ms;
+    } good[] = {
+        {"1970-01-01T00:00:00Z", 0},
+        {"2026-11-20T22:34:54.115Z", 1795214094115},
+        {"2026-11-20t22:34:54.1159z", 1795214094115},
+        {"2026-11-21 00:04:54.1+01:30", 1795214094100},
+        {"2026-11-20T17:34:54-05:00", 1795214094000},
+        {"2028-02-29T00:00:00Z", 1835395200000},
+        {"9999-12-31T23:59:59.999Z", 253402300799999},
+    };
+    static const char *const bad[] = {
+        "",
+        "2026-11-20",
+        "2026-11-20T22:34:54",
+        "2026-11-20T22:34:54.Z",
+        "2026-11-20T22:34:54Z ",
+        "2026-11-20T22:34Z",
+        "2026-13-20T22:34:54Z",
+        "2026-00-20T22:34:54Z",
+        "2026-02-29T22:34:54Z",
+        "2026-11-00T22:34:54Z",
+        "2026-11-20T24:34:54Z",
+        "2026-11-20T22:60:54Z",
+        "2026-11-20T22:34:54+0100",
+        "2026-11-20T22:34:54+24:00",
+        "1969-12-31T23:59:59Z",
+        "+026-11-20T22:34:54Z",
+    };
+    char text[TEXT_TIME_MAX];
+    int64_t ms;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+        assert_int_equal(text_time_read(good[i].text, &ms), 0);
+        assert_int_equal(ms, good[i].ms);
+    }
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        if (text_time_read(bad[i], &ms) == 0)
+            fail_msg("%s is taken for a time", bad[i]);
+    text_time(text, 1795214094005);
+    assert_string_equal(text, "2026-11-20T22:34:54.005Z");
+}
+
+static void test_escapes_for_lines_and_json(void **state)
+{
+    static const char in[] = "a\tb\n\"c\\\x1b\xff\xc3\xa9";
+    char out[64];
+    size_t n;
+
+    (void)state;
+    n = text_escape(out, 0, sizeof(out), in, sizeof(in), true);
+    out[n] = 0;
+    assert_string_equal(out, "a\\tb\\n\\\"c\\\\\\u001b\\ufffd\xc3\xa9\\u0000");
+    n = text_escape(out, 0, sizeof(out), in, sizeof(in), false);
+    out[n] = 0;
+    assert_string_equal(out, "a\\tb\\n\"c\\\\x1b\\xff\xc3\xa9\\x00");
+    for (size_t cap = 0; cap < 40; cap++) {
+        memset(out, '#', sizeof(out));
+        n = text_escape(out, 1, cap, in, sizeof(in), true);
+        assert_true(n == 1 || n < cap);
+        assert_int_equal(out[cap ? cap : 1], '#');
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -196,6 +264,8 @@ int main(void)
         cmocka_unit_test(test_durations),
         cmocka_unit_test(test_bytes),
         cmocka_unit_test(test_short_forms_for_tables),
+        cmocka_unit_test(test_times),
+        cmocka_unit_test(test_escapes_for_lines_and_json),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
