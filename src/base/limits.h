@@ -199,6 +199,16 @@ _Static_assert(ARENA_BYTES_MAX / 4096 < (1ull << 32), "places in the arena are 3
 #define REFUSAL_MAX          256u /* of why the host refused something, as describe shows it */
 #define GUEST_LOG_RATE       100u /* lines a second of one guest */
 #define GUEST_LOG_BURST      1000u
+#define JOURNAL_BYTES_MAX    (4u * MIB) /* of all guests' lines that are kept ... */
+#define JOURNAL_GUEST_BYTES                                                                        \
+    (256u * KIB)                  /* ... and of one guest's: its burst, if lines are short         \
+                                   */
+#define JOURNAL_EVENTS_MAX  1024u /* that are routine, and as many others */
+#define JOURNAL_SIMILAR_MAX 8u    /* of one guest and reason; the newest counts for more */
+#define JOURNAL_TEXT_MAX    400u  /* of an event */
+#define JOURNAL_READ_MAX    256u  /* lines looked at while workers may not log */
+#define JOURNAL_NEWS_NS     (100ull * 1000 * 1000)  /* events are shown together for so long */
+#define JOURNAL_DROPPED_NS  (1000ull * 1000 * 1000) /* how often lines not allowed are told of */
 
 /* --- guests and their threads --- */
 #define WORKERS_MAX         64u

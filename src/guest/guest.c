@@ -113,17 +113,6 @@ static size_t put_line(char *out, size_t used, size_t cap, const char *name, con
     return n < 0 || (size_t)n >= cap - used ? used : used + (size_t)n;
 }
 
-static void rfc3339(char *out, size_t cap, int64_t wall_ms)
-{
-    time_t s = (time_t)(wall_ms / 1000);
-    struct tm tm;
-    size_t n;
-
-    gmtime_r(&s, &tm);
-    n = strftime(out, cap, "%Y-%m-%dT%H:%M:%S", &tm);
-    snprintf(out + n, cap - n, ".%03dZ", (int)(wall_ms % 1000));
-}
-
 size_t guest_event_lines(const struct awake *a, char *out, size_t cap)
 {
     const struct event *ev = &a->ev;
@@ -139,7 +128,7 @@ size_t guest_event_lines(const struct awake *a, char *out, size_t cap)
     n = put_line(out, n, cap, "subject", ev->key);
     snprintf(text, sizeof(text), "%llu", (unsigned long long)ev->id);
     n = put_line(out, n, cap, "id", text);
-    rfc3339(text, sizeof(text), ev->due_wall_ms);
+    text_time(text, ev->due_wall_ms);
     n = put_line(out, n, cap, "time", text);
     n = put_line(out, n, cap, "key", ev->key);
     if (slash) {
@@ -177,7 +166,24 @@ static bool log_allowed(struct log_bucket *b, uint64_t now)
     return true;
 }
 
-void guest_log(struct awake *a, enum log_level level, const char *text, size_t len)
+static void say(struct guest *g, enum journal_stream stream, enum log_level level, uint64_t dropped,
+                const char *text, size_t len)
+{
+    log_text(level, g->id, text, len);
+    journal_line(g->all->journal, g->id, stream, level,
+                 dropped < UINT32_MAX ? (uint32_t)dropped : UINT32_MAX, text, len);
+}
+
+static void say_dropped(struct guest *g)
+{
+    char text[JOURNAL_DROPPED_TEXT];
+
+    say(g, JOURNAL_LOG, LOG_WARN, g->log.dropped, text, journal_dropped_text(text, g->log.dropped));
+    g->log.dropped = 0;
+}
+
+void guest_log(struct awake *a, enum journal_stream stream, enum log_level level, const char *text,
+               size_t len)
 {
     static const char mark[] = " [cut]";
     char cut[ABI_LOG_MAX + sizeof(mark)];
@@ -189,18 +195,53 @@ void guest_log(struct awake *a, enum log_level level, const char *text, size_t l
         session_refused(a, "log: lines were dropped, more than GUEST_LOG_RATE a second");
         return;
     }
-    if (g->log.dropped) {
-        log_line(LOG_WARN, g->id, "%llu lines dropped: more than %u a second",
-                 (unsigned long long)g->log.dropped, GUEST_LOG_RATE);
-        g->log.dropped = 0;
-    }
+    if (g->log.dropped)
+        say_dropped(g);
     if (len > ABI_LOG_MAX) {
         memcpy(cut, text, ABI_LOG_MAX);
         memcpy(cut + ABI_LOG_MAX, mark, sizeof(mark));
         text = cut;
         len = sizeof(cut) - 1;
     }
-    log_text(level, g->id, text, len);
+    say(g, stream, level, 0, text, len);
+}
+
+void guest_log_settle(struct guest *g)
+{
+    if (g->log.dropped)
+        journal_dropped(g->all->journal, g->id, g->log.dropped);
+    g->log.dropped = 0;
+}
+
+/* --- what happened to it --- */
+
+void guest_note_event(struct guest *g, enum journal_reason reason, const char *why)
+{
+    char text[JOURNAL_TEXT_MAX + 1];
+
+    if (g->awake->ev.key)
+        snprintf(text, sizeof(text), "event of %s: %s", g->awake->ev.key, why);
+    else
+        snprintf(text, sizeof(text), "%s", why);
+    journal_event(g->all->journal, reason, g->id, text);
+}
+
+void guest_note_woken(struct guest *g)
+{
+    const struct awake *a = g->awake;
+
+    journal_event(g->all->journal, a->woke ? JOURNAL_WOKEN : JOURNAL_FRESH_START, g->id,
+                  a->ev.key ? a->ev.key : "");
+}
+
+void guest_note_slept(struct guest *g)
+{
+    const char *why = g->charge.leaving ? "early: others needed its room"
+                      : g->sleep_asked  ? "it was told to"
+                                        : "";
+
+    g->sleep_asked = false;
+    journal_event(g->all->journal, JOURNAL_SLEPT, g->id, why);
 }
 
 /* --- making and freeing a guest --- */
@@ -681,6 +722,7 @@ void guest_reject(struct guest *g, const struct err *err)
     if (g->rejected)
         *g->rejected = *err;
     log_line(LOG_ERROR, g->id, "cannot be deployed: %s", err->msg);
+    journal_event(g->all->journal, JOURNAL_REJECTED, g->id, err->msg);
 }
 
 void guest_changed(struct guest *g, uint16_t trigger, const char *key, uint64_t seq)
@@ -713,7 +755,7 @@ void guest_all_due(struct guest *g)
 
 void guest_sleep_now(struct guest *g)
 {
-    g->sleep_now = guest_sleeps(g);
+    g->sleep_now = g->sleep_asked = guest_sleeps(g);
     if (g->sleep_now && g->state == G_IDLE)
         guest_step(g, GE_SLEEP);
 }
@@ -824,7 +866,8 @@ int guests_new(struct guests **out, const struct guests_opts *opts, struct err *
     all->budget.maps_max = opts->maps_max;
     /* Ids of deliveries go on growing over restarts: guests remember them. */
     all->event_ids = (uint64_t)opts->clock.wall_ms(opts->clock.ctx) << 20;
-    if (db_scan(opts->db, "guest", read_record, all, err) < 0 || start_threads(all, err) < 0) {
+    if (journal_new(&all->journal, opts->loop, &opts->clock, err) < 0 ||
+        db_scan(opts->db, "guest", read_record, all, err) < 0 || start_threads(all, err) < 0) {
         guests_free(all);
         return -1;
     }
@@ -849,6 +892,7 @@ void guests_free(struct guests *all)
         loop_timer_clear(all->opts.loop, &all->list[i]->timer);
         guest_free(all->list[i]);
     }
+    journal_free(all->journal);
     records_free(all);
     free(all->list);
     free(all->index);

@@ -15,6 +15,7 @@
 #include "base/loop.h"
 #include "guest/awake.h"
 #include "guest/budget.h"
+#include "guest/journal.h"
 #include "guest/mailbox.h"
 #include "guest/spec.h"
 
@@ -97,7 +98,7 @@ struct guest {
     bool stepping;
     unsigned hold; /* what must be there before it may run: its image, each trigger */
     bool behind;   /* the mailbox was full: what came since must be looked up again */
-    bool sleep_now, wake_now, stop_saved;
+    bool sleep_now, sleep_asked, wake_now, stop_saved;
     struct change *change; /* it is being replaced or taken away; NULL: neither */
     struct image *image;
     struct err *rejected; /* why it can't be deployed; NULL: it is */
@@ -272,9 +273,18 @@ void guest_instance_opts(struct awake *a, struct instance_opts *opts);
 void guest_call_owner(struct awake *a, struct call_owner *owner);
 /* All attributes of the event as "name: value\n" lines; returns their length. */
 size_t guest_event_lines(const struct awake *a, char *out, size_t cap);
-void guest_log(struct awake *a, enum log_level level, const char *text, size_t len);
+void guest_log(struct awake *a, enum journal_stream stream, enum log_level level, const char *text,
+               size_t len);
 
 /* --- shared by the files of guest/ --- */
+/* For the journal: what went wrong with the event in hand; that it was woken for it, or started
+ * afresh; that it sleeps, and why now. */
+void guest_note_event(struct guest *g, enum journal_reason reason, const char *why);
+void guest_note_woken(struct guest *g);
+void guest_note_slept(struct guest *g);
+/* The event is over: lines of its log that were left out and not told of yet are the journal's to
+ * tell of. */
+void guest_log_settle(struct guest *g);
 /* Makes g->argv, unless it is there; -1: no memory. It goes with the awake. */
 int guest_argv_make(struct guest *g);
 void guest_argv_drop(struct guest *g);
@@ -286,6 +296,7 @@ struct guests {
     struct iopool *io;
     struct guest **list;
     size_t n, room;
+    struct journal *journal;
     struct guest **index; /* open addressing by id */
     size_t index_room;
     struct orphan **records; /* read at start, without their guests yet; by the hash of the id */

@@ -284,12 +284,14 @@ static void note_refusals(struct guest *g)
     text_clean(why); /* some of it is the guest's */
     free(g->last_refusal);
     g->last_refusal = why;
+    journal_event(g->all->journal, JOURNAL_REFUSED, g->id, why);
 }
 
 /* The worker gave it back: what all ends have in common. */
 static void event_over(struct guest *g)
 {
     note_refusals(g);
+    guest_log_settle(g);
     ticker_end(g->all->ticker);
     event_clear(&g->awake->ev);
 }
@@ -320,10 +322,12 @@ static void note_latency(struct guest *g)
     if (a->woke) {
         g->counts.wakes++;
         st->counts.wakes++;
+        guest_note_woken(g);
     }
     if (a->fresh) {
         g->counts.fresh_starts++;
         st->counts.fresh_starts++;
+        guest_note_woken(g);
     }
     note_running(g);
     g->counts.events++;
@@ -374,6 +378,7 @@ static void event_failed(struct guest *g)
     log_line(LOG_WARN, g->id, "event of %s failed: %s (again in %llu ms)", g->awake->ev.key, text,
              (unsigned long long)(delay / NS_PER_MS));
     guest_note_error(g, text);
+    guest_note_event(g, JOURNAL_FAILED, text);
     g->counts.failures++;
     g->all->stats.counts.failures++;
 }
@@ -475,6 +480,7 @@ static void trapped(struct guest *g)
              g->awake->no_event ? "none" : g->awake->ev.key, g->awake->err.msg,
              (unsigned long long)(delay / NS_PER_MS));
     guest_note_error(g, g->awake->err.msg);
+    guest_note_event(g, JOURNAL_TRAPPED, g->awake->err.msg);
     g->busy_us = 0;
     note_slow_on_loop(g);
     g->counts.traps++;
@@ -512,6 +518,7 @@ static void no_room(struct guest *g)
         log_line(LOG_WARN, g->id, "could not be made awake: %s; again in %llu ms",
                  g->awake->err.msg, (unsigned long long)(delay / NS_PER_MS));
         guest_note_error(g, g->awake->err.msg);
+        journal_event(g->all->journal, JOURNAL_NO_ROOM, g->id, g->awake->err.msg);
         event_back(g);
     }
     awake_drop(g);
@@ -536,6 +543,7 @@ static void corrupt(struct guest *g)
     log_line(LOG_ERROR, g->id, "its snapshot cannot be used: %s; fresh start, all keys due",
              g->awake->err.msg);
     guest_note_error(g, g->awake->err.msg);
+    journal_event(g->all->journal, JOURNAL_SNAPSHOT_LOST, g->id, g->awake->err.msg);
     event_back(g);
     guest_all_due(g);
     snapshot_forget(g); /* with a record that says so */
@@ -582,6 +590,7 @@ static void switch_record(struct guest *g)
 
     g->counts.sleeps++;
     g->all->stats.counts.sleeps++;
+    guest_note_slept(g);
     hist_add(&g->all->stats.sleep, a->slept_ns - a->decided_ns);
     g->save_delay_ns = 0;
     g->sleep_now = false;
@@ -623,6 +632,7 @@ static void kept(struct guest *g)
         log_line(LOG_ERROR, g->id, "could not be put to sleep: %s; stays awake, again in %llu ms",
                  g->awake->err.msg, (unsigned long long)(g->save_delay_ns / NS_PER_MS));
         guest_note_error(g, g->awake->err.msg);
+        journal_event(g->all->journal, JOURNAL_KEPT_AWAKE, g->id, g->awake->err.msg);
     }
     rest(g);
 }

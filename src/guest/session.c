@@ -531,13 +531,16 @@ static int32_t session_log(void *ctx, int32_t level, struct bytes text)
 
     if (level < 0 || level > 3)
         return E_INVAL;
-    guest_log(a, (enum log_level)level, (const char *)text.data, text.len);
+    guest_log(a, JOURNAL_LOG, (enum log_level)level, (const char *)text.data, text.len);
     return 0;
 }
 
 static void session_output(void *ctx, int fd, const char *text, size_t len)
 {
-    guest_log(ctx, fd == 2 ? LOG_WARN : LOG_INFO, text, len);
+    bool is_error = fd == 2;
+
+    guest_log(ctx, is_error ? JOURNAL_STDERR : JOURNAL_STDOUT, is_error ? LOG_WARN : LOG_INFO, text,
+              len);
 }
 
 const struct host_calls session_calls = {
