@@ -228,23 +228,26 @@ _Static_assert(ARENA_BYTES_MAX / 4096 < (1ull << 32), "places in the arena are 3
 #define WAKE_STAY_NS         (10ull * 1000 * 1000 * 1000) /* awake on demand, without an event */
 #define TRIES_MAX            2u /* new modules that are being started at once */
 /* Mappings of an awake guest: memory, its guard, stack; two for each run mapped. */
-#define AWAKE_MAPS            7u
-#define AWAKE_PAGES           16u         /* of an awake guest besides its memory: stack, tables */
-#define BUDGET_MAPS_KEPT      4096u       /* of vm.max_map_count: the daemon's own */
-#define BUDGET_MEMORY_KEPT    (32u * MIB) /* of a memory limit: the daemon's own */
-#define BUDGET_GUEST_BYTES    3072u       /* and for each guest, asleep or not */
-#define BUDGET_COMING_MAX     256u        /* events on their way to workers; the same */
-#define BUDGET_AGAIN_NS       (5ull * 1000 * 1000) /* who waits is looked at */
-#define BUDGET_SAVING_MAX     128u /* guests being saved; from here on nobody wakes */
-#define HEAVY_PAGES_MIN       64u  /* a guest that writes less is never prepared for writing */
-#define POPULATE_INLINE_PAGES 512u /* less than a tick of work: cheaper than another thread */
-#define WORKER_LATE_NS        (3ull * 1000 * 1000) /* computing; then behind the others ... */
-#define WORKER_LATE_SHARE     8u /* ... until it is but a part of the time, one in so many, ... */
-#define WORKER_DEBT_MAX_NS    (100ull * 1000 * 1000) /* ... or for at most so much of it */
-#define WORKER_LATE_TURNS     16u   /* of the others, until one of those has a turn */
-#define SAVE_HERE_PAGES       32u   /* a worker saves by itself what is no larger ... */
-#define SAVE_HERE_MEMORY      1024u /* ... of guests up to this, in pages ... */
-#define INSTANCE_PIECE_BYTES  MIB   /* of memory that is given back at once */
+#define AWAKE_MAPS           7u
+#define AWAKE_PAGES          16u         /* of an awake guest besides its memory: stack, tables */
+#define BUDGET_MAPS_KEPT     4096u       /* of vm.max_map_count: the daemon's own */
+#define BUDGET_MEMORY_KEPT   (32u * MIB) /* of a memory limit: the daemon's own */
+#define BUDGET_GUEST_BYTES   3072u       /* and for each guest, asleep or not */
+#define BUDGET_COMING_MAX    256u        /* events on their way to workers; the same */
+#define BUDGET_AGAIN_NS      (5ull * 1000 * 1000) /* who waits is looked at */
+#define BUDGET_SAVING_MAX    128u  /* guests being saved; from here on nobody wakes */
+#define HEAVY_PAGES_MIN      64u   /* a guest that writes less is never prepared for writing */
+#define HEAVY_HISTORY        0xffu /* so many in a row: whether it still writes most is looked at */
+#define READ_INLINE_PAGES    512u  /* less than a tick of work: cheaper than another thread */
+#define WORKER_LATE_NS       (3ull * 1000 * 1000) /* computing; then behind the others ... */
+#define WORKER_LATE_SHARE    8u /* ... until it is but a part of the time, one in so many, ... */
+#define WORKER_DEBT_MAX_NS   (100ull * 1000 * 1000) /* ... or for at most so much of it */
+#define WORKER_LATE_TURNS    16u    /* of the others, until one of those has a turn */
+#define SAVE_HERE_PAGES      32u    /* a worker saves by itself what is no larger, ... */
+#define SAVE_IDLE_PAGES      320u   /* ... or than this where nobody waits for it, ... */
+#define SAVE_HERE_MEMORY     1024u  /* ... of guests up to this, in pages, ... */
+#define SAVE_IDLE_MEMORY     25600u /* ... or this (to unmap it takes a millisecond), ... */
+#define INSTANCE_PIECE_BYTES MIB    /* of memory that is given back at once */
 #define SAVE_HERE_SLOW_NS                                                                          \
     (10ull * 1000 * 1000)                       /* ... unless one took so long, then not for ...   \
                                                  */
@@ -256,9 +259,10 @@ _Static_assert(ARENA_BYTES_MAX / 4096 < (1ull << 32), "places in the arena are 3
 #define TICK_REST_NS            (2ull * 1000 * 1000)         /* between ticks while none computes */
 #define TICK_LINGER             16u                          /* of those, after the last event */
 #define TICKER_STACK_BYTES      (64u * KIB)
-#define GUEST_QUICK_US          400u /* a guest that took less may run on the loop */
-#define WORKER_SPARES_MAX       4u   /* blank instances that a worker keeps ... */
-#define SPARE_NS                (1000ull * 1000 * 1000) /* ... as long as it uses them once in this */
+#define GUEST_QUICK_US          400u       /* a guest that took less may run on the loop */
+#define SPARES_MAX              12u        /* instances that guests have left ... */
+#define SPARES_KEPT_BYTES       (32 * MIB) /* ... and what of them keeps its pages, ... */
+#define SPARE_NS                (1000ull * 1000 * 1000) /* ... as long as somebody wants them */
 #define INSTANCE_USES_MAX       10000u /* guests, one after the other, in an instance */
 #define WORKER_ON_LOOP_MAX      16u    /* guests that wait for answers there */
 #define QUIET_NS                (10ull * 1000 * 1000) /* what is due later can wait for a tick */

@@ -15,7 +15,9 @@
  * Of a free extent it is known which part may hold blocks of the disk (it was in use once and is
  * `dirty`); the rest is a hole of the file. Trimming takes that part out of the map, punches it
  * without the lock, and puts it back clean. So what the file takes on disk is what is in use, and
- * no more than ARENA_FREE_KEEP_BYTES beside.
+ * no more than ARENA_FREE_KEEP_BYTES beside; while guests sleep one after the other it may be twice
+ * what counts of what is in use, and that: a hole that is punched is a hole to fill, and while one
+ * is punched nobody can write.
  *
  * What is in use is nowhere on disk: at start-up all is free, and the records claim theirs. Nothing
  * here may ever write to, or cut off, an extent that is in use.
@@ -34,7 +36,6 @@
 
 #define GROW_PAGES     (ARENA_GROW_BYTES / PAGE_BYTES)
 #define KEEP_PAGES     (ARENA_FREE_KEEP_BYTES / PAGE_BYTES)
-#define TRIM_PAGES     (KEEP_PAGES / 4 * 3) /* trimming that has begun goes on down to here */
 #define PUNCH_PAGES    (ARENA_PUNCH_MIN_BYTES / PAGE_BYTES)
 #define FILE_PAGES_MAX (ARENA_BYTES_MAX / PAGE_BYTES)
 #define ALIGN_PAGES    (SAVE_CHUNK_BYTES / PAGE_BYTES)
@@ -63,6 +64,8 @@ struct arena {
     uint32_t free_extents;
     uint64_t file_pages, free_pages, dirty_pages; /* dirty: free, but not clean */
     uint32_t random;
+    int64_t live; /* pages in use that count, as we were told */
+    bool resting; /* nothing was taken for a while */
     bool trimming;
     bool cannot_punch;
 };
@@ -484,6 +487,7 @@ static int alloc_locked(struct arena *a, uint64_t *offset, uint32_t pages, uint3
         return cut_error(a, whole, err);
     }
     a->slots++;
+    a->resting = false;
     *offset = at;
     return 0;
 }
@@ -558,6 +562,20 @@ void arena_release(struct arena *a, const struct slot *slots, size_t n)
         arena_give(a, slots[i].offset, slots[i].pages);
 }
 
+void arena_live(struct arena *a, int64_t pages)
+{
+    pthread_mutex_lock(&a->lock);
+    a->live += pages;
+    pthread_mutex_unlock(&a->lock);
+}
+
+void arena_rest(struct arena *a)
+{
+    pthread_mutex_lock(&a->lock);
+    a->resting = true;
+    pthread_mutex_unlock(&a->lock);
+}
+
 void arena_stats(struct arena *a, struct arena_stats *out)
 {
     pthread_mutex_lock(&a->lock);
@@ -600,18 +618,28 @@ static uint32_t last_dirty(const struct arena *a, uint32_t pages)
     }
 }
 
+/* Free pages that may go on holding blocks. Trimming that has begun goes on down to three quarters
+ * of that. */
+static uint64_t keep_pages(const struct arena *a)
+{
+    int64_t used = (int64_t)(a->file_pages - a->free_pages), keep = KEEP_PAGES;
+
+    if (!a->resting && keep < 2 * a->live + (int64_t)KEEP_PAGES - used)
+        keep = 2 * a->live + (int64_t)KEEP_PAGES - used;
+    return (uint64_t)(a->trimming ? keep / 4 * 3 : keep);
+}
+
 /* The extent to punch next, or 0: of the large ones the last, since what lies low is used again
  * first. Where all are small, one of the larger half, so that few calls give back much. */
 static uint32_t punch_next(const struct arena *a)
 {
     uint32_t tail = last_of(a, a->root), longest = a->nodes[a->root].longest_dirty;
-    uint64_t keep = a->trimming ? TRIM_PAGES : KEEP_PAGES;
 
     if (a->cannot_punch)
         return 0;
     if (tail_cut(a) < a->file_pages && dirty_pages(&a->nodes[tail].free))
         return tail;
-    if (a->dirty_pages <= keep)
+    if (a->dirty_pages <= keep_pages(a))
         return 0;
     return last_dirty(a, longest >= PUNCH_PAGES ? PUNCH_PAGES : (longest + 1) / 2);
 }

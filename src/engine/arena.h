@@ -30,9 +30,9 @@ void arena_give(struct arena *a, uint64_t offset, uint32_t pages);
 bool arena_trim_due(struct arena *a);
 
 /* Gives free space back: punches holes into free extents, first those of ARENA_PUNCH_MIN_BYTES and
- * more, where more than ARENA_FREE_KEEP_BYTES hold blocks (so much is kept because writing to it is
- * fast), and cuts a long free tail off the file. At most ARENA_TRIM_EXTENTS_MAX extents a call:
- * call again while due. I/O thread; blocks. ERR_IO: the rest stays as it is. */
+ * more, where more hold blocks than are kept because writing to them is fast (arena_live), and cuts
+ * a long free tail off the file. At most ARENA_TRIM_EXTENTS_MAX extents a call: call again while
+ * due. I/O thread; blocks. ERR_IO: the rest stays as it is. */
 int arena_trim(struct arena *a, struct err *err) ERR_CHECK;
 
 /* Asserts that the map of free space is sound, in O(free extents). For tests. */

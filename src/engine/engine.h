@@ -94,14 +94,12 @@ enum restore_flags {
     RESTORE_COLD = 4, /* large runs are not in the page cache: read as they are touched (cold.h) */
 };
 /* Puts a snapshot's memory and globals in place; the instance must be new. Large runs are mapped,
- * small ones read. ERR_AGAIN: a small run or the header is not in the page cache (the caller has
+ * small ones read; with RESTORE_READ all of them, which is right for a guest that will write to
+ * most of them. ERR_AGAIN: a run to read or the header is not in the page cache (the caller has
  * snapshot_fetch done elsewhere and tries again with a new instance); ERR_CORRUPT: the header is
  * not what the record says, or the arena is too short. */
 int instance_restore(struct instance *i, const struct snapshot *s, const struct arena *arena,
                      unsigned flags, struct err *err) ERR_CHECK;
-/* Makes private copies of all that a restored snapshot mapped: for a guest that will write to most
- * of it, a third cheaper than page by page. I/O thread; milliseconds. */
-void instance_populate(struct instance *i, const struct snapshot *s);
 /* The other user of an instance's lifetime: a guest that is awake changes hands between threads. */
 void instance_set_user(struct instance *i, void *user);
 
@@ -139,8 +137,9 @@ int instance_save(struct snapshot **out, struct slot *dropped, size_t *ndropped,
  * image can be woken in it: its memory is again as the module describes it, its globals are those
  * of the next snapshot, and what else of its state could have changed would have kept it from being
  * saved. Cheaper than a new one by the address space that is neither mapped nor unmapped, and by
- * the other processors that need not be told. False: it cannot be used again; free it. */
-bool instance_blank(struct instance *i);
+ * the other processors that need not be told. keep_pages: its memory stays as it is, until the next
+ * guest's is restored over it. False: it cannot be used again; free it. */
+bool instance_blank(struct instance *i, bool keep_pages);
 /* A blank instance becomes the guest whose snapshot will be restored into it next. False: it does
  * not fit (another image, or more memory than that guest has); it is blank still. */
 bool instance_reuse(struct instance *i, const struct image *image, const struct instance_opts *opts,

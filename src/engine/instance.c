@@ -152,16 +152,19 @@ void instance_free(struct instance *i)
     free(i);
 }
 
-bool instance_blank(struct instance *i)
+bool instance_blank(struct instance *i, bool keep_pages)
 {
+    size_t bytes = instance_memory_bytes(i);
+
     assert(!i->future);
     if (i->mapped || i->cold.closed || i->guard.poisoned || i->image->unsavable ||
         i->image->memories != 1 || ++i->uses >= INSTANCE_USES_MAX)
         return false;
     /* Private pages go, and what shows instead is the module's own data, or zeros. */
-    if (madvise(wasmtime_memory_data(i->context, &i->memory), instance_memory_bytes(i),
-                MADV_DONTNEED) < 0)
+    if (!keep_pages &&
+        madvise(wasmtime_memory_data(i->context, &i->memory), bytes, MADV_DONTNEED) < 0)
         return false;
+    i->stale = keep_pages;
     wasi_guest_free(&i->wasi);
     i->wasi = (struct wasi_guest){0};
     i->user = NULL;
@@ -477,6 +480,37 @@ static int runs_restore(struct instance *i, const struct snapshot *s, int fd, un
     return 0;
 }
 
+static int discard(const struct instance *i, uint64_t from, uint64_t to, struct err *err)
+{
+    uint8_t *memory = wasmtime_memory_data(i->context, &i->memory);
+
+    if (to > from && madvise(memory + from, to - from, MADV_DONTNEED) < 0)
+        return err_set(err, ERR_NOMEM, errno, "give back a guest's memory");
+    return 0;
+}
+
+/* What the last guest has left goes, but for pages that will be read over. */
+static int stale_discard(struct instance *i, const struct snapshot *s, unsigned how,
+                         struct err *err)
+{
+    const struct run *runs = snapshot_runs(s);
+    uint64_t end = instance_memory_bytes(i), at = 0;
+
+    for (uint32_t n = 0; n < s->nruns && at < end; n++) {
+        uint64_t from = (uint64_t)runs[n].page * PAGE_BYTES;
+
+        if (!read_not_mapped(&runs[n], how))
+            continue;
+        if (discard(i, at, from < end ? from : end, err) < 0)
+            return -1;
+        at = from + (uint64_t)runs[n].count * PAGE_BYTES;
+    }
+    if (discard(i, at, end, err) < 0)
+        return -1;
+    i->stale = false;
+    return 0;
+}
+
 int instance_restore(struct instance *i, const struct snapshot *s, const struct arena *arena,
                      unsigned flags, struct err *err)
 {
@@ -493,7 +527,8 @@ int instance_restore(struct instance *i, const struct snapshot *s, const struct 
     if (instance_memory_bytes(i) != (uint64_t)s->memory_pages * PAGE_BYTES)
         return err_set(err, ERR_CORRUPT, 0, "snapshot of %u pages, less than the module's own",
                        s->memory_pages);
-    if (runs_restore(i, s, arena_fd(arena), flags, err) < 0)
+    if ((i->stale && stale_discard(i, s, flags, err) < 0) ||
+        runs_restore(i, s, arena_fd(arena), flags, err) < 0)
         return -1;
     if (flags & RESTORE_COLD)
         i->cold = (struct cold){.memory = wasmtime_memory_data(i->context, &i->memory),
@@ -506,18 +541,6 @@ int instance_restore(struct instance *i, const struct snapshot *s, const struct 
         if (global_write(i, n, &globals[n], err) < 0)
             return -1;
     return 0;
-}
-
-void instance_populate(struct instance *i, const struct snapshot *s)
-{
-    uint8_t *memory = wasmtime_memory_data(i->context, &i->memory);
-    const struct run *runs = snapshot_runs(s);
-
-    /* What fails here is only not ahead of time. */
-    for (uint32_t n = 0; n < s->nruns; n++)
-        if (runs[n].count > RESTORE_READ_PAGES_MAX)
-            madvise(memory + (size_t)runs[n].page * PAGE_BYTES, (size_t)runs[n].count * PAGE_BYTES,
-                    MADV_POPULATE_WRITE);
 }
 
 int snapshot_fetch(const struct snapshot *s, const struct arena *arena, struct err *err)

@@ -67,6 +67,7 @@ struct instance {
     struct sigbus_guard guard;
     struct cold cold;
     bool mapped;   /* some of its memory is a mapping of the arena */
+    bool stale;    /* its memory holds what a guest has left, and nobody may see */
     unsigned uses; /* guests that it was before */
     void *user;
 };

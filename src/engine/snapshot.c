@@ -77,6 +77,15 @@ uint32_t snapshot_written(const struct snapshot *s)
     return s->nslots && newest->generation == s->id.generation ? newest->pages - 1 : 0;
 }
 
+uint32_t snapshot_live(const struct snapshot *s)
+{
+    uint32_t n = 0;
+
+    for (uint16_t i = 0; s && i < s->nslots; i++)
+        n += snapshot_slots(s)[i].live + 1;
+    return n;
+}
+
 void snapshot_discard(struct snapshot *s, struct arena *a)
 {
     if (snapshot_written(s))

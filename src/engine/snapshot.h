@@ -71,6 +71,9 @@ struct snapshot *snapshot_moved(struct snapshot *s);
 /* Data pages that its own sleep wrote: 0 where nothing had changed. */
 uint32_t snapshot_written(const struct snapshot *s);
 
+/* Pages of its slots that count, headers included; NULL: none. */
+uint32_t snapshot_live(const struct snapshot *s);
+
 /* Opens or creates the arena file (0600). Nothing is in use until arena_claim. */
 int arena_open(struct arena **out, const char *path, struct err *err) ERR_CHECK;
 void arena_close(struct arena *a);
@@ -81,6 +84,14 @@ int arena_claim(struct arena *a, uint64_t offset, uint32_t pages, struct err *er
 /* Gives all of a snapshot's slots back (or those listed). Only once no record on disk and no
  * mapping points there. */
 void arena_release(struct arena *a, const struct slot *slots, size_t n);
+
+/* What counts of all slots in use has changed by so many pages: twice that, and
+ * ARENA_FREE_KEEP_BYTES, may stay on disk while guests sleep one after the other, since what was
+ * free a moment ago is soon written again. Any thread. */
+void arena_live(struct arena *a, int64_t pages);
+/* No guest has slept for a while: what is free goes back to the file system down to
+ * ARENA_FREE_KEEP_BYTES, until a slot is taken again. Any thread. */
+void arena_rest(struct arena *a);
 
 struct arena_stats {
     uint64_t file_pages, used_pages, free_extents;

@@ -53,7 +53,7 @@ struct awake {
     const struct snapshot *from; /* to wake from; borrowed from the guest, NULL: fresh */
     bool verify;                 /* check its pages first: the machine went down since */
     bool writes_most;            /* its last events wrote to most of its memory: so will this one */
-    bool populated;              /* back from an I/O thread that prepared for that */
+    bool restored;               /* back from an I/O thread that has read all of it */
     bool fetched;                /* an I/O thread brought it in: read it, whatever it takes */
 
     struct event ev;

@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "engine/rewrite.h"
 #include "guest/iopool.h"
+#include "guest/spares.h"
 #include "guest/ticker.h"
 #include "guest/worker.h"
 
@@ -822,6 +823,7 @@ static void came_back(struct msg *m)
     struct awake *a = container_of(m, struct awake, msg);
     enum guest_event ev = events[a->outcome];
 
+    spares_tend(a->guests->spares);
     if (guest_change_tried(a))
         return;
     guest_step(a->guest, ev == GE_DONE && a->no_event ? GE_WOKEN : ev);
@@ -829,13 +831,22 @@ static void came_back(struct msg *m)
 
 /* --- the registry --- */
 
+static void sweep_spares(void *ctx)
+{
+    struct guests *all = ctx;
+
+    iopool_sweep(all->io);
+}
+
 static int start_threads(struct guests *all, struct err *err)
 {
-    struct iopool_env io = {.loop = all->opts.loop, .arena = all->opts.arena, .back = came_back};
+    struct iopool_env io = {
+        .loop = all->opts.loop, .arena = all->opts.arena, .spares = all->spares, .back = came_back};
     struct worker_env env = {.loop = all->opts.loop,
                              .engine = all->opts.engine,
                              .arena = all->opts.arena,
                              .capabilities = all->opts.capabilities,
+                             .spares = all->spares,
                              .slow_save_ns = &all->slow_save_ns,
                              .back = came_back,
                              .elsewhere = elsewhere};
@@ -867,6 +878,7 @@ int guests_new(struct guests **out, const struct guests_opts *opts, struct err *
     /* Ids of deliveries go on growing over restarts: guests remember them. */
     all->event_ids = (uint64_t)opts->clock.wall_ms(opts->clock.ctx) << 20;
     if (journal_new(&all->journal, opts->loop, &opts->clock, err) < 0 ||
+        spares_new(&all->spares, opts->loop, sweep_spares, all, err) < 0 ||
         db_scan(opts->db, "guest", read_record, all, err) < 0 || start_threads(all, err) < 0) {
         guests_free(all);
         return -1;
@@ -888,6 +900,7 @@ void guests_free(struct guests *all)
     for (size_t i = 0; i < all->nworkers; i++)
         worker_stop(all->workers[i]);
     iopool_stop(all->io);
+    spares_free(all->spares);
     for (size_t i = 0; i < all->n; i++) {
         loop_timer_clear(all->opts.loop, &all->list[i]->timer);
         guest_free(all->list[i]);
@@ -903,6 +916,20 @@ const struct guests_stats *guests_stats(struct guests *all)
 {
     all->stats.guests = all->n;
     return &all->stats;
+}
+
+void guest_set_snapshot(struct guest *g, struct snapshot *s)
+{
+    arena_live(g->all->opts.arena, (int64_t)snapshot_live(s) - snapshot_live(g->snapshot));
+    g->snapshot = s;
+}
+
+void guests_rest(struct guests *all)
+{
+    if (all->stats.counts.sleeps == all->rested_at)
+        arena_rest(all->opts.arena);
+    all->rested_at = all->stats.counts.sleeps;
+    iopool_trim(all->io);
 }
 
 void guests_set_memory(struct guests *all, uint64_t bytes)

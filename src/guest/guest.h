@@ -179,6 +179,9 @@ const struct guests_stats *guests_stats(struct guests *all);
 void guests_drain(struct guests *all);
 /* What all awake guests may have together; 0: any amount. For what wakes from now on. */
 void guests_set_memory(struct guests *all, uint64_t bytes);
+/* Once a second or so: space on disk that guests wrote to lately is given back where none has slept
+ * since the last time. */
+void guests_rest(struct guests *all);
 /* Forgets counts and histograms: a benchmark's next phase begins. */
 void guests_stats_reset(struct guests *all);
 
@@ -201,6 +204,8 @@ void guest_wake_now(struct guest *g);
 const char *guest_state_name(enum guest_state s);
 /* Whether mode and module allow it to sleep. */
 bool guest_sleeps(const struct guest *g);
+/* Its snapshot from here on (taken; NULL: none). What it had is the caller's. */
+void guest_set_snapshot(struct guest *g, struct snapshot *s);
 uint64_t guest_seen(const struct guest *g, uint16_t trigger);
 /* Changes up to this number the guest will not ask for again, even if the daemon is killed now;
  * newest: the newest number there is, live: it has been told of all that concerns it. */
@@ -294,6 +299,7 @@ struct guests {
     struct worker *workers[WORKERS_MAX + 1]; /* the first on the loop */
     size_t nworkers;
     struct iopool *io;
+    struct spares *spares;
     struct guest **list;
     size_t n, room;
     struct journal *journal;
@@ -308,6 +314,7 @@ struct guests {
     bool draining, drained;
     struct change *tries, **tries_tail; /* that wait for their turn to be started */
     size_t ntries;                      /* under way */
+    uint64_t rested_at;                 /* sleeps when guests_rest was called last */
     uint64_t event_ids;
 };
 

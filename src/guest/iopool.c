@@ -5,6 +5,7 @@
 #include "base/limits.h"
 #include "base/log.h"
 #include "engine/arena.h"
+#include "guest/spares.h"
 #include "guest/worker.h"
 
 #include <assert.h>
@@ -17,8 +18,8 @@ struct iopool {
     pthread_mutex_t lock;
     pthread_cond_t ready;
     struct msg *first, **last;
-    struct msg trim;
-    atomic_bool trim_ordered;
+    struct msg trim, sweep;
+    atomic_bool trim_ordered, sweep_ordered;
     bool stopping;
     size_t n;
     pthread_t threads[IO_THREADS_MAX];
@@ -49,6 +50,16 @@ static void drop_instance(struct awake *a)
     a->inst = NULL;
 }
 
+/* What took so much to write would take as much to make again. */
+static void leave_instance(struct awake *a)
+{
+    if (a->saved && snapshot_written(a->saved) >= HEAVY_PAGES_MIN)
+        spares_put(self->env.spares, a->inst, true);
+    else
+        instance_free(a->inst);
+    a->inst = NULL;
+}
+
 /* Space that sleeps have freed goes back to the file system here, where it delays nobody. */
 static void trim(void)
 {
@@ -74,6 +85,22 @@ void iopool_trim(struct iopool *io)
     put(io, &io->trim);
 }
 
+static void sweep_ordered(struct msg *m)
+{
+    struct iopool *io = container_of(m, struct iopool, sweep);
+
+    atomic_store(&io->sweep_ordered, false);
+    spares_sweep(io->env.spares);
+}
+
+void iopool_sweep(struct iopool *io)
+{
+    if (atomic_exchange(&io->sweep_ordered, true))
+        return;
+    io->sweep.run = sweep_ordered;
+    put(io, &io->sweep);
+}
+
 static void not_saved(struct awake *a)
 {
     if (a->err.code == ERR_CORRUPT) {
@@ -97,7 +124,7 @@ static void save(struct msg *m)
         not_saved(a);
         return;
     }
-    drop_instance(a);
+    leave_instance(a);
     a->slept_ns = clock_now_ns();
     back_to_loop(a, OUT_SAVED);
     trim();
@@ -111,6 +138,14 @@ void iopool_save(struct iopool *io, struct awake *a)
     put(io, &a->msg);
 }
 
+static void not_fetched(struct awake *a)
+{
+    bool damaged = a->err.code == ERR_CORRUPT || a->err.code == ERR_IO;
+
+    a->done_ns = clock_now_ns();
+    back_to_loop(a, damaged ? OUT_CORRUPT : OUT_NO_ROOM);
+}
+
 static void fetch(struct msg *m)
 {
     struct awake *a = container_of(m, struct awake, msg);
@@ -118,9 +153,7 @@ static void fetch(struct msg *m)
                        : snapshot_fetch(a->from, self->env.arena, &a->err);
 
     if (rc < 0) {
-        a->done_ns = clock_now_ns();
-        back_to_loop(a, a->err.code == ERR_CORRUPT || a->err.code == ERR_IO ? OUT_CORRUPT
-                                                                            : OUT_NO_ROOM);
+        not_fetched(a);
         return;
     }
     a->fetched = true;
@@ -133,18 +166,27 @@ void iopool_fetch(struct iopool *io, struct awake *a)
     put(io, &a->msg);
 }
 
-static void populate(struct msg *m)
+static void read_all(struct msg *m)
 {
     struct awake *a = container_of(m, struct awake, msg);
 
-    instance_populate(a->inst, a->from);
-    a->populated = true;
-    worker_run(a->worker, a);
+    a->err.code = ERR_NONE;
+    if (instance_restore(a->inst, a->from, self->env.arena, RESTORE_READ | RESTORE_NOWAIT,
+                         &a->err) == 0) {
+        a->restored = true;
+        worker_run(a->worker, a);
+        return;
+    }
+    drop_instance(a);
+    if (a->err.code == ERR_AGAIN)
+        fetch(m); /* cold: what of it the handler touches is read then */
+    else
+        not_fetched(a);
 }
 
-void iopool_populate(struct iopool *io, struct awake *a)
+void iopool_read(struct iopool *io, struct awake *a)
 {
-    a->msg.run = populate;
+    a->msg.run = read_all;
     put(io, &a->msg);
 }
 

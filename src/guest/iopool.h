@@ -9,10 +9,12 @@
 #include "guest/awake.h"
 
 struct iopool;
+struct spares;
 
 struct iopool_env {
     struct loop *loop;
     struct arena *arena;
+    struct spares *spares;
     void (*back)(struct msg *m); /* runs on the loop when a save is over */
 };
 
@@ -37,8 +39,10 @@ void iopool_drop(struct iopool *io, struct awake *a, enum outcome outcome);
 /* Any thread: give space that sleeps have freed back to the file system, where there is enough of
  * it. */
 void iopool_trim(struct iopool *io);
-/* Worker: the guest, just restored, will write to most of its memory: copy the pages ahead, then
- * back to its worker. */
-void iopool_populate(struct iopool *io, struct awake *a);
+/* Worker: the guest will write to most of its memory: read all of its snapshot into its instance,
+ * then back to its worker. Where it is not in the page cache, or that fails, as iopool_fetch. */
+void iopool_read(struct iopool *io, struct awake *a);
+/* Any thread: have spares_sweep called. */
+void iopool_sweep(struct iopool *io);
 
 #endif

@@ -163,7 +163,7 @@ static bool awake_make(struct guest *g)
     atomic_init(&g->awake->abandon, false);
     g->awake->from = g->snapshot;
     g->awake->verify = g->verify && g->snapshot;
-    g->awake->writes_most = (g->heavy & 3) == 3;
+    g->awake->writes_most = (g->heavy & 3) == 3 && g->heavy != HEAVY_HISTORY;
     return true;
 }
 
@@ -206,11 +206,11 @@ static void save_as(struct guest *g)
     a->save_as.generation = g->generation + 1;
 }
 
-/* Few pages were written at its last sleep, and few have to be unmapped. */
+/* Few pages were written at its last sleep, and not too many have to be unmapped. */
 static bool is_light(const struct guest *g)
 {
-    return g->snapshot && g->snapshot->memory_pages <= SAVE_HERE_MEMORY &&
-           snapshot_written(g->snapshot) <= SAVE_HERE_PAGES;
+    return g->snapshot && g->snapshot->memory_pages <= SAVE_IDLE_MEMORY &&
+           snapshot_written(g->snapshot) <= SAVE_IDLE_PAGES;
 }
 
 /* What the worker may do by itself when the event is handled. */
@@ -453,7 +453,7 @@ static void snapshot_forget(struct guest *g)
 {
     struct snapshot *old = g->snapshot;
 
-    g->snapshot = NULL;
+    guest_set_snapshot(g, NULL);
     g->verify = false;
     if (g->awake)
         g->awake->from = NULL;
@@ -582,6 +582,16 @@ static bool wrote_most(const struct snapshot *s)
     return newest >= HEAVY_PAGES_MIN && newest * 2 >= live;
 }
 
+/* A guest whose memory was read and not mapped looks as if it had written to all of it; so now and
+ * then it is mapped again, to see. */
+static void note_heavy(struct guest *g, bool most)
+{
+    if (g->heavy == HEAVY_HISTORY)
+        g->heavy = most ? 3 : 0;
+    else
+        g->heavy = (uint8_t)(g->heavy << 1 | most);
+}
+
 /* The record is switched: from here on the guest is what was saved. */
 static void switch_record(struct guest *g)
 {
@@ -596,8 +606,8 @@ static void switch_record(struct guest *g)
     g->sleep_now = false;
     if (a->saved) {
         a->saved = snapshot_moved(a->saved);
-        g->heavy = (uint8_t)(g->heavy << 1 | wrote_most(a->saved));
-        g->snapshot = a->saved;
+        note_heavy(g, wrote_most(a->saved));
+        guest_set_snapshot(g, a->saved);
         g->generation = a->save_as.generation;
         a->saved = NULL;
         guest_record_put(g, a->dropped, a->ndropped);
@@ -648,7 +658,7 @@ static void renewed(struct guest *g)
 {
     struct snapshot *old = g->snapshot;
 
-    g->snapshot = NULL;
+    guest_set_snapshot(g, NULL);
     g->verify = false;
     g->heavy = 0;
     g->crashes = 0;

@@ -465,7 +465,7 @@ int guest_record_remove(struct guests *all, const char *id, const uint8_t *data,
 
 int guest_record_end(struct guest *g, struct err *err)
 {
-    const struct snapshot *s = g->snapshot;
+    struct snapshot *s = g->snapshot;
     struct release *r = release_new(g, s ? snapshot_slots(s) : NULL, s ? s->nslots : 0);
 
     if (!r)
@@ -474,8 +474,8 @@ int guest_record_end(struct guest *g, struct err *err)
         free(r);
         return -1;
     }
-    snapshot_free(g->snapshot);
-    g->snapshot = NULL;
+    guest_set_snapshot(g, NULL);
+    snapshot_free(s);
     guest_record_forget(g);
     g->record_due = false;
     return 0;
@@ -520,7 +520,7 @@ static int take_snapshot(struct guest *g, struct snapshot *s, bool claimed, stru
         return err_set(err, ERR_CORRUPT, 0, "record: the snapshot is another guest's");
     if (!claimed && claim(g->all->opts.arena, s, err) < 0)
         return -1;
-    g->snapshot = s;
+    guest_set_snapshot(g, s);
     return 0;
 }
 

@@ -13,6 +13,7 @@
 #include "base/limits.h"
 #include "guest/guest.h"
 #include "guest/iopool.h"
+#include "guest/spares.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -28,14 +29,10 @@ struct worker {
     pthread_t thread;
     struct loop *loop;
     struct capabilities capabilities;
-    struct queue ready, late;                   /* runnable */
-    unsigned turns;                             /* of the first queue since one of the late one */
-    long faults;                                /* of one on the loop: this thread's, so far */
-    struct instance *spares[WORKER_SPARES_MAX]; /* blank, of guests that were saved here */
-    unsigned next_spare;
-    uint64_t save_busy_ns; /* until then no save here while others wait: one took long */
-    bool spare_used;
-    struct timer spares_end;
+    struct queue ready, late; /* runnable */
+    unsigned turns;           /* of the first queue since one of the late one */
+    long faults;              /* of one on the loop: this thread's, so far */
+    uint64_t save_busy_ns;    /* until then no save here while others wait: one took long */
     struct msg stop;
     bool stopping;
     size_t coming;         /* of one on the loop: sent in this turn */
@@ -198,69 +195,7 @@ static bool has_runnable(const struct worker *w)
     return w->ready.first || w->late.first;
 }
 
-/* --- spare instances --- */
-
-static void spares_free(struct worker *w)
-{
-    for (unsigned k = 0; k < WORKER_SPARES_MAX; k++) {
-        instance_free(w->spares[k]);
-        w->spares[k] = NULL;
-    }
-}
-
-static void spares_keep(struct worker *w);
-
-/* Those of a worker that has had nothing to do with them go. */
-static void spares_due(struct timer *t)
-{
-    struct worker *w = container_of(t, struct worker, spares_end);
-
-    if (w->spare_used)
-        spares_keep(w);
-    else
-        spares_free(w);
-}
-
-static void spares_keep(struct worker *w)
-{
-    w->spare_used = false;
-    w->spares_end.fire = spares_due;
-    if (loop_timer_set(w->loop, &w->spares_end, clock_now_ns() + SPARE_NS, NULL) < 0)
-        spares_free(w);
-}
-
-/* In place of freeing it: the next guest of this image may have it. */
-static void spare_put(struct instance *i)
-{
-    struct worker *w = self;
-
-    if (!instance_blank(i)) {
-        instance_free(i);
-        return;
-    }
-    w->spare_used = true;
-    instance_free(w->spares[w->next_spare]);
-    w->spares[w->next_spare] = i;
-    w->next_spare = (w->next_spare + 1) % WORKER_SPARES_MAX;
-    if (!w->spares_end.at)
-        spares_keep(w);
-}
-
-static struct instance *spare_take(const struct awake *a, const struct instance_opts *opts)
-{
-    struct worker *w = self;
-
-    for (unsigned k = 0; a->from && k < WORKER_SPARES_MAX; k++) {
-        struct instance *i = w->spares[k];
-
-        if (!i || !instance_reuse(i, guest_image(a->guest), opts, a->from))
-            continue;
-        w->spares[k] = NULL;
-        w->next_spare = k; /* where it comes back to */
-        return i;
-    }
-    return NULL;
-}
+/* --- saving --- */
 
 /* One worker that had to wait speaks for all, and the loop believes it for longer. */
 static bool disk_is_slow(uint64_t now)
@@ -270,21 +205,34 @@ static bool disk_is_slow(uint64_t now)
     return slow && now < slow + (self->env.on_loop ? SAVE_HERE_LOOP_PAUSE_NS : SAVE_HERE_PAUSE_NS);
 }
 
+/* Pages of it that this worker may write by itself: more where nobody waits meanwhile. 0: none. */
+static uint32_t save_pages_most(const struct awake *a, uint64_t now)
+{
+    if (!a->save_here || disk_is_slow(now) || (has_runnable(self) && now < self->save_busy_ns))
+        return 0;
+    if (!self->env.on_loop && !has_runnable(self))
+        return SAVE_IDLE_PAGES;
+    if (a->from->memory_pages > SAVE_HERE_MEMORY)
+        return 0;
+    return SAVE_HERE_PAGES;
+}
+
 /* Saves the guest and drops its instance. Where that fails it is as it was, and an I/O thread will
  * try it again and say why. */
 static bool save_here(struct awake *a)
 {
     uint64_t now = clock_now_ns();
+    uint32_t most = save_pages_most(a, now);
 
-    if (!a->save_here || disk_is_slow(now) || (has_runnable(self) && now < self->save_busy_ns))
+    if (most == 0 || snapshot_written(a->from) > most)
         return false;
     a->decided_ns = now;
     a->saved = NULL;
     a->ndropped = 0;
     if (instance_save(&a->saved, a->dropped, &a->ndropped, a->inst, self->env.arena, a->from,
-                      &a->save_as, SAVE_HERE_PAGES, &a->abandon, &a->err) < 0)
+                      &a->save_as, most, &a->abandon, &a->err) < 0)
         return false;
-    spare_put(a->inst);
+    spares_put(self->env.spares, a->inst, snapshot_written(a->saved) >= HEAVY_PAGES_MIN);
     a->inst = NULL;
     a->slept_ns = clock_now_ns();
     if (a->slept_ns - now > SAVE_HERE_SLOW_NS)
@@ -315,9 +263,9 @@ static void handled(struct awake *a)
 /* What an I/O thread had to fetch is cold, but for what was read whole to be checked. */
 static unsigned restore_how(const struct awake *a)
 {
-    if (!a->fetched)
-        return RESTORE_NOWAIT;
-    return a->verify ? 0 : RESTORE_COLD;
+    if (a->fetched)
+        return a->verify ? 0 : RESTORE_COLD;
+    return RESTORE_NOWAIT | (a->writes_most ? RESTORE_READ : 0);
 }
 
 /* To an I/O thread, and back later. */
@@ -329,44 +277,63 @@ static void leaves(struct awake *a)
         self->env.elsewhere(a);
 }
 
-/* Makes the instance. 0: go on; 1: the guest went to an I/O thread; -1: given back. */
-static int make_instance(struct awake *a)
+/* To an I/O thread, and back with its snapshot in the page cache. */
+static int fetch(struct awake *a)
+{
+    leaves(a);
+    iopool_fetch(self->env.io, a);
+    return 1;
+}
+
+static int new_instance(struct awake *a)
 {
     struct instance_opts opts;
 
     guest_instance_opts(a, &opts);
-    if (!a->verify || a->fetched) /* else it goes to an I/O thread first */
-        a->inst = spare_take(a, &opts);
-    if (!a->inst &&
-        instance_new(&a->inst, self->env.engine, guest_image(a->guest), &opts, &a->err) < 0) {
-        failed(a, OUT_NO_ROOM);
-        return -1;
-    }
-    if (!a->from) {
-        a->fresh = true;
+    if (a->from)
+        a->inst =
+            spares_take(self->env.spares, guest_image(a->guest), &opts, a->from, a->writes_most);
+    if (a->inst)
         return 0;
-    }
-    if (!(a->verify && !a->fetched) &&
+    return instance_new(&a->inst, self->env.engine, guest_image(a->guest), &opts, &a->err);
+}
+
+/* Reads or maps the snapshot, here or, where that would take long, on an I/O thread. As
+ * make_instance. */
+static int restore(struct awake *a)
+{
+    bool long_read = a->writes_most && !a->fetched && a->from->memory_pages > READ_INLINE_PAGES;
+
+    if (!long_read &&
         instance_restore(a->inst, a->from, self->env.arena, restore_how(a), &a->err) == 0) {
         a->woke = true;
-        if (!a->writes_most || a->fetched)
-            return 0;
-        if (a->from->memory_pages <= POPULATE_INLINE_PAGES) {
-            instance_populate(a->inst, a->from);
-            return 0;
-        }
+        return 0;
+    }
+    if (long_read) {
         leaves(a);
-        iopool_populate(self->env.io, a);
+        iopool_read(self->env.io, a);
         return 1;
     }
     drop_instance(a);
-    if (!a->fetched && (a->verify || a->err.code == ERR_AGAIN)) {
-        leaves(a);
-        iopool_fetch(self->env.io, a);
-        return 1;
-    }
+    if (!a->fetched && a->err.code == ERR_AGAIN)
+        return fetch(a);
     failed(a, a->err.code == ERR_CORRUPT ? OUT_CORRUPT : OUT_NO_ROOM);
     return -1;
+}
+
+/* Makes the instance. 0: go on; 1: the guest went to an I/O thread; -1: given back. */
+static int make_instance(struct awake *a)
+{
+    if (a->from && a->verify && !a->fetched)
+        return fetch(a);
+    if (new_instance(a) < 0) {
+        failed(a, OUT_NO_ROOM);
+        return -1;
+    }
+    if (a->from)
+        return restore(a);
+    a->fresh = true;
+    return 0;
 }
 
 /* Begins the next function there is, in the order of the phases. */
@@ -471,8 +438,8 @@ static void event_came(struct msg *m)
     self->coming = 0;
     a->runnable = a->parked = false;
     a->err.code = ERR_NONE;
-    a->woke = a->populated;
-    a->populated = a->fresh = false;
+    a->woke = a->restored;
+    a->restored = a->fresh = false;
     if (!a->picked_ns) /* not when it comes back from an I/O thread */
         a->picked_ns = clock_now_ns();
     a->deadline.fire = time_passed; /* from here on: what an I/O thread took is not the guest's */
@@ -578,9 +545,6 @@ static void worker_free(struct worker *w)
 {
     if (w->env.capabilities)
         w->env.capabilities->close(w->env.capabilities->ctx, w->env.index);
-    if (w->loop)
-        loop_timer_clear(w->loop, &w->spares_end);
-    spares_free(w);
     if (w->env.on_loop)
         self = NULL;
     else

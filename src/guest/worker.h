@@ -23,6 +23,7 @@
 
 struct worker;
 struct iopool;
+struct spares;
 
 struct worker_env {
     size_t index;
@@ -33,6 +34,7 @@ struct worker_env {
     struct engine *engine;
     struct arena *arena;
     struct iopool *io;
+    struct spares *spares;
     atomic_uint_fast64_t *slow_save_ns; /* of all workers: when one last found the disk slow */
     void (*back)(struct msg *m);        /* runs on the loop when an awake comes back */
     /* Of one on the loop: the disk is needed, choose a worker that may wait (a->worker). */

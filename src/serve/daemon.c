@@ -515,6 +515,7 @@ static void trim(struct timer *t)
         malloc_trim(64 * KIB);
         d->report.trimmed_at = st->counts.sleeps;
     }
+    guests_rest(d->guests);
     if (loop_timer_set(d->loop, t, loop_now_ns(d->loop) + TRIM_EVERY_NS, NULL) < 0)
         log_error("no memory for a timer");
 }

@@ -373,6 +373,33 @@ static void test_trim_punches_large_free_extents(void **state)
     assert_true(take(f->a, pages) == a); /* free it is, all the same */
 }
 
+/* While guests sleep, as much as counts may be kept beside it; afterwards no more than ever. */
+static void test_trim_keeps_more_while_there_is_work(void **state)
+{
+    struct fixture *f = *state;
+    const uint32_t keep = ARENA_FREE_KEEP_BYTES / PAGE_BYTES, pages = GROW_PAGES;
+    struct err err = {0};
+    uint64_t a = take(f->a, pages + keep);
+
+    take(f->a, pages);
+    arena_give(f->a, a, pages + keep);
+    assert_true(arena_trim_due(f->a));
+    arena_live(f->a, pages); /* twice that: what is in use, and as much again */
+    assert_false(arena_trim_due(f->a));
+    arena_live(f->a, -1);
+    assert_true(arena_trim_due(f->a));
+    arena_live(f->a, 1);
+    arena_rest(f->a);
+    assert_true(arena_trim_due(f->a));
+    take(f->a, 1);
+    assert_false(arena_trim_due(f->a));
+    arena_rest(f->a);
+    while (arena_trim_due(f->a))
+        assert_int_equal(arena_trim(f->a, &err), 0);
+    assert_true(stats(f->a).held_pages <= pages + 1 + keep);
+    arena_check(f->a);
+}
+
 static void test_trim_cuts_a_long_free_tail(void **state)
 {
     struct fixture *f = *state;
@@ -524,6 +551,7 @@ int main(void)
         TEST(test_opening_fails_cleanly),
         TEST(test_trim_keeps_what_is_soon_used_again),
         TEST(test_trim_punches_large_free_extents),
+        TEST(test_trim_keeps_more_while_there_is_work),
         TEST(test_trim_cuts_a_long_free_tail),
         TEST(test_trim_never_touches_what_is_in_use),
         TEST(test_trim_that_fails_loses_nothing),

@@ -201,7 +201,7 @@ static void test_memory_that_cannot_be_saved_is_lost(void **state)
     char boot[24];
 
     ledgers_open(l, 1, true);
-    g = ledgers_add(l, 1, 64, NULL);
+    g = ledgers_add(l, 2, 64, NULL); /* so much that no worker tries it before */
     other = ledgers_add(l, 1, 64, NULL);
     ledgers_round(l, other);
     untouched_note(l, other, &was);

@@ -4,6 +4,7 @@
 #include "support/ledger_rig.h"
 
 #include "engine/internal.h"
+#include "guest/spares.h"
 
 #define ROUNDS 60
 
@@ -44,9 +45,8 @@ static void same_globals(const struct instance *a, const struct instance *b)
     }
 }
 
-static void test_nothing_is_left_for_the_next(void **state)
+static void nothing_is_left(struct ledgers *l, bool keep_pages, unsigned how)
 {
-    struct ledgers *l = *state;
     struct instance *used, *fresh, *other;
     struct instance_opts opts = opts_of();
     struct err err = {0};
@@ -66,13 +66,15 @@ static void test_nothing_is_left_for_the_next(void **state)
     assert_true(bytes > own);
     assert_memory_not_equal(memory_of(used), memory_of(fresh), own);
 
-    assert_true(instance_blank(used));
-    assert_memory_equal(memory_of(used), memory_of(fresh), own);
-    for (uint64_t at = own; at < bytes; at += sizeof(zeros))
-        assert_memory_equal(memory_of(used) + at, zeros, sizeof(zeros));
+    assert_true(instance_blank(used, keep_pages));
+    if (!keep_pages) {
+        assert_memory_equal(memory_of(used), memory_of(fresh), own);
+        for (uint64_t at = own; at < bytes; at += sizeof(zeros))
+            assert_memory_equal(memory_of(used) + at, zeros, sizeof(zeros));
+    }
 
     assert_true(instance_reuse(used, b->image, &opts, b->snapshot));
-    assert_int_equal(instance_restore(used, b->snapshot, l->rig.arena, RESTORE_READ, &err), 0);
+    assert_int_equal(instance_restore(used, b->snapshot, l->rig.arena, how, &err), 0);
     other = make(l, b, b->snapshot);
     assert_int_equal(instance_memory_bytes(used), instance_memory_bytes(other));
     assert_memory_equal(memory_of(used), memory_of(other), instance_memory_bytes(other));
@@ -82,6 +84,23 @@ static void test_nothing_is_left_for_the_next(void **state)
     instance_free(fresh);
     instance_free(other);
     ledgers_close(l);
+}
+
+static void test_nothing_is_left_for_the_next(void **state)
+{
+    nothing_is_left(*state, false, RESTORE_READ);
+}
+
+/* Neither in pages that the next guest's snapshot is read over, nor in those that it does not have,
+ * nor where it is mapped. */
+static void test_pages_that_stay_are_read_over(void **state)
+{
+    nothing_is_left(*state, true, RESTORE_READ);
+}
+
+static void test_pages_that_stay_are_mapped_over(void **state)
+{
+    nothing_is_left(*state, true, 0);
 }
 
 /* Memory never shrinks, so the instance of a large guest does not fit a small one; and one that has
@@ -100,7 +119,7 @@ static void test_what_does_not_fit_is_not_used(void **state)
     ledgers_round(l, a);
     ledgers_round(l, b);
     i = make(l, b, b->snapshot);
-    assert_true(instance_blank(i));
+    assert_true(instance_blank(i, false));
     assert_false(instance_reuse(i, b->image, &opts, a->snapshot));
     opts.memory_bytes_max = MIB;
     assert_false(instance_reuse(i, b->image, &opts, b->snapshot));
@@ -109,12 +128,12 @@ static void test_what_does_not_fit_is_not_used(void **state)
     i = make(l, b, NULL);
     assert_int_equal(instance_restore(i, b->snapshot, l->rig.arena, 0, &err), 0);
     assert_true(i->mapped);
-    assert_false(instance_blank(i));
+    assert_false(instance_blank(i, false));
     instance_free(i);
 
     i = make(l, b, b->snapshot);
     i->uses = INSTANCE_USES_MAX - 1;
-    assert_false(instance_blank(i));
+    assert_false(instance_blank(i, false));
     instance_free(i);
     ledgers_close(l);
 }
@@ -149,10 +168,180 @@ static void test_guests_take_turns(void **state)
     ledgers_close(l);
 }
 
+/* --- guests that write to most of their memory --- */
+
+static struct {
+    unsigned read, mapped; /* wakes of such guests */
+} heavy;
+
+static void count_heavy(struct ledgers *l, const struct guest *g, enum guest_event ev)
+{
+    (void)l;
+    if (ev != GE_DONE && ev != GE_SLEPT)
+        return;
+    heavy.read += g->awake->writes_most;
+    heavy.mapped += !g->awake->writes_most && g->awake->woke;
+}
+
+static void heavy_guests(struct ledgers *l, unsigned mib)
+{
+    memset(&heavy, 0, sizeof(heavy));
+    ledgers_open(l, 2, true);
+    for (int i = 0; i < 4; i++)
+        ledgers_add(l, mib, mib * 1024, NULL);
+    l->seen = count_heavy;
+    for (int round = 0; round < ROUNDS; round++)
+        ledgers_round(l, l->guests[round % 4]);
+    l->seen = NULL;
+    for (size_t i = 0; i < l->n; i++)
+        ledgers_check_whole(l, l->guests[i]);
+    ledgers_check_handled(l);
+    assert_true(heavy.read > ROUNDS / 2);
+    assert_true(heavy.mapped > ROUNDS / 16); /* at first, and now and then, to see */
+    ledgers_close(l);
+}
+
+static void test_heavy_guests_are_read(void **state)
+{
+    heavy_guests(*state, 1); /* by their worker, and what is left of one is the next one's */
+}
+
+static void test_large_heavy_guests_are_read(void **state)
+{
+    heavy_guests(*state, 4); /* by an I/O thread */
+}
+
+/* All that is read looks as if it had been written; that must not make it so for ever. */
+static void test_who_writes_little_again_is_found_out(void **state)
+{
+    struct ledgers *l = *state;
+    struct guest *g;
+
+    ledgers_open(l, 1, true);
+    g = ledgers_add(l, 1, 4, NULL);
+    ledgers_round(l, g);
+    ledgers_round(l, g);
+    assert_true(snapshot_written(g->snapshot) < HEAVY_PAGES_MIN);
+    g->heavy = 3; /* as if it had written to most of its memory until now */
+    ledgers_round(l, g);
+    assert_true(snapshot_written(g->snapshot) >= HEAVY_PAGES_MIN);
+    for (int i = 0; i < 8; i++)
+        ledgers_round(l, g);
+    assert_int_equal(g->heavy & 1, 0);
+    assert_true(snapshot_written(g->snapshot) < HEAVY_PAGES_MIN);
+    ledgers_check_whole(l, g);
+    ledgers_close(l);
+}
+
+/* --- the pool --- */
+
+struct pool {
+    struct spares *spares;
+    struct loop *loop;
+    unsigned swept;
+};
+
+static void sweep_here(void *ctx)
+{
+    struct pool *p = ctx;
+
+    spares_sweep(p->spares);
+    p->swept++;
+    loop_stop(p->loop);
+}
+
+static void test_the_pool_has_a_size(void **state)
+{
+    struct ledgers *l = *state;
+    struct instance_opts opts = opts_of();
+    struct pool p = {0};
+    struct err err = {0};
+    struct guest *g;
+    unsigned n = 0;
+
+    ledgers_open(l, 1, true);
+    g = ledgers_add(l, 1, 64, NULL);
+    ledgers_round(l, g);
+    assert_int_equal(spares_new(&p.spares, l->rig.loop, sweep_here, &p, &err), 0);
+    assert_null(spares_take(p.spares, g->image, &opts, g->snapshot, true));
+    for (unsigned k = 0; k < SPARES_MAX + 2; k++)
+        spares_put(p.spares, make(l, g, g->snapshot), false);
+    for (struct instance *i; (i = spares_take(p.spares, g->image, &opts, g->snapshot, false)); n++)
+        instance_free(i);
+    assert_int_equal(n, SPARES_MAX);
+    spares_free(p.spares);
+    ledgers_close(l);
+}
+
+static void test_pages_are_kept_up_to_a_size(void **state)
+{
+    struct ledgers *l = *state;
+    struct instance_opts opts = opts_of();
+    struct pool p = {0};
+    struct err err = {0};
+    struct guest *g;
+    uint64_t kept = 0, bytes;
+
+    ledgers_open(l, 1, true);
+    g = ledgers_add(l, 10, 64, NULL);
+    ledgers_round(l, g);
+    assert_int_equal(spares_new(&p.spares, l->rig.loop, sweep_here, &p, &err), 0);
+    for (unsigned k = 0; k < 5; k++)
+        spares_put(p.spares, make(l, g, g->snapshot), true);
+    /* With pages that are another's it is only for who reads over them. */
+    assert_null(spares_take(p.spares, g->image, &opts, g->snapshot, false));
+    for (struct instance *i; (i = spares_take(p.spares, g->image, &opts, g->snapshot, true));
+         kept += bytes) {
+        bytes = instance_memory_bytes(i);
+        instance_free(i);
+    }
+    assert_true(kept > SPARES_KEPT_BYTES / 2 && kept <= SPARES_KEPT_BYTES);
+    spares_free(p.spares);
+    ledgers_close(l);
+}
+
+static void test_who_is_not_wanted_goes(void **state)
+{
+    struct ledgers *l = *state;
+    struct instance_opts opts = opts_of();
+    struct pool p = {0};
+    struct err err = {0};
+    struct guest *g;
+
+    ledgers_open(l, 1, true);
+    g = ledgers_add(l, 1, 64, NULL);
+    ledgers_round(l, g);
+    assert_int_equal(spares_new(&p.spares, l->rig.loop, sweep_here, &p, &err), 0);
+    p.loop = l->rig.loop;
+    spares_put(p.spares, make(l, g, g->snapshot), false);
+    spares_sweep(p.spares); /* it is young */
+    spares_tend(p.spares);
+    loop_run(l->rig.loop);
+    assert_int_equal(p.swept, 1);
+    assert_null(spares_take(p.spares, g->image, &opts, g->snapshot, true));
+    spares_free(p.spares);
+    ledgers_close(l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_nothing_is_left_for_the_next, ledgers_setup,
+                                        ledgers_teardown),
+        cmocka_unit_test_setup_teardown(test_pages_that_stay_are_read_over, ledgers_setup,
+                                        ledgers_teardown),
+        cmocka_unit_test_setup_teardown(test_pages_that_stay_are_mapped_over, ledgers_setup,
+                                        ledgers_teardown),
+        cmocka_unit_test_setup_teardown(test_heavy_guests_are_read, ledgers_setup,
+                                        ledgers_teardown),
+        cmocka_unit_test_setup_teardown(test_large_heavy_guests_are_read, ledgers_setup,
+                                        ledgers_teardown),
+        cmocka_unit_test_setup_teardown(test_who_writes_little_again_is_found_out, ledgers_setup,
+                                        ledgers_teardown),
+        cmocka_unit_test_setup_teardown(test_the_pool_has_a_size, ledgers_setup, ledgers_teardown),
+        cmocka_unit_test_setup_teardown(test_pages_are_kept_up_to_a_size, ledgers_setup,
+                                        ledgers_teardown),
+        cmocka_unit_test_setup_teardown(test_who_is_not_wanted_goes, ledgers_setup,
                                         ledgers_teardown),
         cmocka_unit_test_setup_teardown(test_what_does_not_fit_is_not_used, ledgers_setup,
                                         ledgers_teardown),
