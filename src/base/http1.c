@@ -199,16 +199,18 @@ static void write_done(uv_write_t *req, int status)
 static void make_head(struct conn *c)
 {
     const struct http1_response *res = &c->res;
-    char allow[96] = "", framing[64] = "Transfer-Encoding: chunked"; /* HEAD of a stream */
+    char more[96] = "", framing[64] = "Transfer-Encoding: chunked"; /* HEAD of a stream */
     int n;
 
     if (res->status == 405)
-        snprintf(allow, sizeof(allow), "Allow: %s\r\n", res->allow[0] ? res->allow : HTTP1_METHODS);
+        snprintf(more, sizeof(more), "Allow: %s\r\n", res->allow[0] ? res->allow : HTTP1_METHODS);
+    if (res->status == 401)
+        snprintf(more, sizeof(more), "WWW-Authenticate: Bearer realm=\"roost\"\r\n");
     if (!res->streamed)
         snprintf(framing, sizeof(framing), "Content-Length: %zu", res->body.len);
     n = snprintf(c->head, sizeof(c->head),
                  "HTTP/1.1 %d %s\r\nContent-Type: %s\r\n%s\r\nCache-Control: no-store\r\n%s%s\r\n",
-                 res->status, http1_reason(res->status), res->content_type, framing, allow,
+                 res->status, http1_reason(res->status), res->content_type, framing, more,
                  c->last ? "Connection: close\r\n" : "");
     assert(n > 0 && (size_t)n < sizeof(c->head));
 }
@@ -412,6 +414,13 @@ static void conn_parse(struct conn *c)
         conn_refuse_with(c, &req, req.refused, req.why);
         return;
     }
+    if (c->guard && !c->guard->admit(c->guard->ctx, req.credentials, req.credentials_len)) {
+        req.close = true;
+        conn_refuse_with(c, &req, 401,
+                         "over TCP a bearer token is needed: that of admin.tokenFile");
+        return;
+    }
+    req.credentials = NULL; /* it points into what is dropped now */
     buf_consume(&c->in, (size_t)used);
     conn_begin(c, &req);
 }
@@ -438,11 +447,41 @@ static struct conn *conn_new(struct http1_server *s)
     return c;
 }
 
+/* The connection's handle is open. */
+static void conn_start(struct conn *c, bool over)
+{
+    struct http1_request none = {.close = true};
+
+    conn_enter(c, HEAD);
+    if (over)
+        conn_refuse_with(c, &none, 503, "too many connections: try again");
+    else
+        conn_parse(c);
+}
+
+int http1_server_adopt(struct http1_server *s, int fd, const struct http1_guard *guard,
+                       struct err *err)
+{
+    bool over = s->nconns >= s->opts.connections_max;
+    struct conn *c = conn_new(s);
+    int rc = c ? uv_pipe_open(&c->handle, fd) : 0;
+
+    if (c && rc == 0) {
+        c->guard = guard;
+        conn_start(c, over);
+        return 0;
+    }
+    close(fd);
+    if (!c)
+        return err_set(err, ERR_NOMEM, 0, "no memory for a connection");
+    http1_conn_close(c);
+    return err_set(err, ERR_IO, -rc, "a connection");
+}
+
 /* Without memory for a connection the peer waits in the backlog until one closes. */
 static void connection_came(uv_stream_t *listener, int status)
 {
     struct http1_server *s = listener->data;
-    struct http1_request none = {.close = true};
     struct conn *c;
     bool over;
 
@@ -458,11 +497,7 @@ static void connection_came(uv_stream_t *listener, int status)
         http1_conn_close(c);
         return;
     }
-    conn_enter(c, HEAD);
-    if (over)
-        conn_refuse_with(c, &none, 503, "too many connections: try again");
-    else
-        conn_parse(c);
+    conn_start(c, over);
 }
 
 /* --- the socket file --- */
@@ -510,6 +545,16 @@ static int bind_at(int fd, const struct sockaddr_un *addr, struct err *err)
     return bind_private(fd, addr) < 0 ? io_err(err, "bind", addr->sun_path) : 0;
 }
 
+/* The group first: nobody else is let in on the way. */
+static int open_to_group(const struct http1_server *s, struct err *err)
+{
+    if (s->opts.group && lchown(s->path, (uid_t)-1, s->opts.group) < 0)
+        return io_err(err, "give to the group", s->path);
+    if (s->opts.mode && chmod(s->path, s->opts.mode) < 0)
+        return io_err(err, "change the mode of", s->path);
+    return 0;
+}
+
 /* A bound socket at s->path, 0600 from its first moment. The caller closes *out, set or not. */
 static int make_socket(struct http1_server *s, int *out, struct err *err)
 {
@@ -529,7 +574,7 @@ static int make_socket(struct http1_server *s, int *out, struct err *err)
         return io_err(err, "stat", s->path);
     s->dev = st.st_dev;
     s->ino = st.st_ino;
-    return 0;
+    return open_to_group(s, err);
 }
 
 static void remove_socket(const struct http1_server *s)
@@ -552,6 +597,8 @@ static void options_fill(struct http1_options *to, const struct http1_options *f
     to->body_timeout_ms = o->body_timeout_ms ? o->body_timeout_ms : HTTP1_BODY_TIMEOUT_MS;
     to->work_timeout_ms = o->work_timeout_ms ? o->work_timeout_ms : HTTP1_WORK_TIMEOUT_MS;
     to->body_max = o->body_max;
+    to->mode = o->mode;
+    to->group = o->group;
     to->idle_timeout_ms = o->idle_timeout_ms ? o->idle_timeout_ms : HTTP1_IDLE_TIMEOUT_MS;
     to->write_timeout_ms = o->write_timeout_ms ? o->write_timeout_ms : HTTP1_WRITE_TIMEOUT_MS;
     to->streams_max = o->streams_max ? o->streams_max : HTTP1_STREAMS_MAX;
@@ -594,6 +641,7 @@ int http1_serve_unix(struct http1_server **out, struct loop *loop, const char *p
     if (make_socket(s, &fd, err) < 0) {
         if (fd >= 0)
             close(fd);
+        remove_socket(s);
         free(s->path);
         free(s);
         return -1;

@@ -21,6 +21,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 /* --- requests and answers --- */
 
@@ -38,6 +39,9 @@ struct http1_request {
     uint64_t body_len;               /* as stated */
     /* The whole body, when the handler is called; it may take it, leaving it empty. */
     struct buf *body;
+    /* What Authorization says, where there is one of them; points into data. */
+    const char *credentials;
+    size_t credentials_len;
     int refused; /* the status to refuse it with, and why */
     const char *why;
 };
@@ -74,6 +78,9 @@ struct http1_options {
         write_timeout_ms;
     unsigned streams_max;
     size_t stream_backlog_max;
+    /* Of the socket file: who may write to it may ask. 0: 0600, and the process's own group. */
+    mode_t mode;
+    gid_t group;
     /* Asked with the server's ctx when a head has come: the largest body that the request may have.
      * It may refuse the request by making res a problem; the handler is not called then. NULL: no
      * request has a body. */
@@ -91,13 +98,24 @@ struct http1_response *http1_later_response(struct http1_later *later);
 /* Sends it and frees it. */
 void http1_later_send(struct http1_later *later);
 
-/* Listens at path (0600). A socket file that nobody listens at any more is replaced; the caller
+/* Listens at path. A socket file that nobody listens at any more is replaced; the caller
  * holds the lock of the folder. opts may be NULL.
  * ERR_EXISTS: somebody listens there, or it is no socket. ERR_LIMIT: the path is too long for a
- * socket. ERR_DENIED, ERR_IO. */
+ * socket. ERR_DENIED (also: the process is not in the group), ERR_IO. */
 int http1_serve_unix(struct http1_server **out, struct loop *loop, const char *path,
                      const struct http1_options *opts, http1_handler *handler, void *ctx,
                      struct err *err) ERR_CHECK;
+/* Who is not at the socket, but from elsewhere, must show credentials with each request: true where
+ * they are good. Else the answer is 401, and the connection ends. */
+struct http1_guard {
+    bool (*admit)(void *ctx, const char *credentials, size_t len); /* none: NULL, 0 */
+    void *ctx;
+};
+/* One connection more, over a stream socket that the caller has the other end of. fd is taken, also
+ * where that fails. guard is borrowed while the server lives; NULL: nothing is asked. ERR_NOMEM,
+ * ERR_IO. */
+int http1_server_adopt(struct http1_server *s, int fd, const struct http1_guard *guard,
+                       struct err *err) ERR_CHECK;
 /* Closes all connections and removes the socket file where it is still ours. The memory goes when
  * the loop has closed the handles. NULL is fine. */
 void http1_server_free(struct http1_server *s);
@@ -152,7 +170,13 @@ struct http1_question {
     const char *target, *content_type;
     const void *body;
     size_t body_len;
+    const char *host;  /* NULL: localhost */
+    const char *token; /* sent as a bearer token; NULL: none */
 };
+
+/* The same over a stream socket that is connected already; fd is the caller's. */
+int http1_ask_fd(struct http1_answer *out, int fd, const struct http1_question *question,
+                 unsigned timeout_ms, struct err *err) ERR_CHECK;
 
 /* As http1_get_unix. An answer to HEAD has no body. */
 int http1_ask_unix(struct http1_answer *out, const char *path,

@@ -108,8 +108,10 @@ static int put_head(struct buf *out, const struct http1_question *q, struct err 
 {
     bool has_body = q->method == HTTP1_PUT || q->method == HTTP1_POST;
 
-    if (buf_printf(out, err, "%s %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n",
-                   http1_method_name(q->method), q->target) < 0)
+    if (buf_printf(out, err, "%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n",
+                   http1_method_name(q->method), q->target, q->host ? q->host : "localhost") < 0)
+        return -1;
+    if (q->token && buf_printf(out, err, "Authorization: Bearer %s\r\n", q->token) < 0)
         return -1;
     if (has_body &&
         buf_printf(out, err, "Content-Type: %s\r\nContent-Length: %zu\r\n",
@@ -118,25 +120,44 @@ static int put_head(struct buf *out, const struct http1_question *q, struct err 
     return buf_puts(out, "\r\n", err);
 }
 
-int http1_ask_unix(struct http1_answer *out, const char *path,
-                   const struct http1_question *question, unsigned timeout_ms, struct err *err)
+static uint64_t deadline_of(unsigned timeout_ms)
 {
-    uint64_t deadline_ns =
-        clock_now_ns() + (timeout_ms ? timeout_ms : HTTP1_CLIENT_TIMEOUT_MS) * NS_PER_MS;
-    AUTO_BUF struct buf request = {.max = 2 * HTTP1_TARGET_MAX};
-    AUTO_BUF struct buf in = {.max = HTTP1_HEAD_BYTES_MAX + HTTP1_BODY_BYTES_MAX + 1};
-    AUTO_CLOSE int fd = -1;
+    return clock_now_ns() + (timeout_ms ? timeout_ms : HTTP1_CLIENT_TIMEOUT_MS) * NS_PER_MS;
+}
 
-    *out = (struct http1_answer){0};
+static int ask(struct http1_answer *out, int fd, const struct http1_question *question,
+               uint64_t deadline_ns, struct err *err)
+{
+    AUTO_BUF struct buf request = {.max = 4 * HTTP1_TARGET_MAX};
+    AUTO_BUF struct buf in = {.max = HTTP1_HEAD_BYTES_MAX + HTTP1_BODY_BYTES_MAX + 1};
+
     if (put_head(&request, question, err) < 0)
         return err_wrap(err, "request");
-    if (open_socket(&fd, path, deadline_ns, err) < 0 ||
-        send_all(fd, (const char *)request.data, request.len, deadline_ns, err) < 0 ||
+    if (send_all(fd, (const char *)request.data, request.len, deadline_ns, err) < 0 ||
         send_all(fd, question->body, question->body_len, deadline_ns, err) < 0 ||
         receive_all(&in, fd, deadline_ns, err) < 0)
         return -1;
     return http1_read_answer(out, in.data ? in.data : (const uint8_t *)"", in.len,
                              question->method == HTTP1_HEAD, err);
+}
+
+int http1_ask_fd(struct http1_answer *out, int fd, const struct http1_question *question,
+                 unsigned timeout_ms, struct err *err)
+{
+    *out = (struct http1_answer){0};
+    return ask(out, fd, question, deadline_of(timeout_ms), err);
+}
+
+int http1_ask_unix(struct http1_answer *out, const char *path,
+                   const struct http1_question *question, unsigned timeout_ms, struct err *err)
+{
+    uint64_t deadline_ns = deadline_of(timeout_ms);
+    AUTO_CLOSE int fd = -1;
+
+    *out = (struct http1_answer){0};
+    if (open_socket(&fd, path, deadline_ns, err) < 0)
+        return -1;
+    return ask(out, fd, question, deadline_ns, err);
 }
 
 int http1_get_unix(struct http1_answer *out, const char *path, const char *target,

@@ -22,6 +22,7 @@ struct conn {
     struct conn *prev, *next;
     struct timer deadline;
     enum phase phase;
+    const struct http1_guard *guard; /* NULL: whoever reached the socket may ask */
     struct buf in;
     /* The request under way, from its body on. */
     struct http1_request *req;

@@ -175,6 +175,10 @@ static long check_request(struct span method, struct span target, unsigned minor
 
     if (hosts > 1 || (hosts == 0 && minor_version >= 1))
         return refuse(req, 400, "there must be exactly one Host");
+    if (find_header(headers, count, "authorization", &value) == 1) {
+        req->credentials = (const char *)value.ptr;
+        req->credentials_len = value.len;
+    }
     if (check_body(headers, count, req) < 0)
         return -1;
     if (take_method(method, req) < 0)

@@ -48,6 +48,20 @@
 #define HTTP1_STREAM_FLUSH_NS   (1000ull * 1000) /* what is pushed in this time is one write */
 #define ADMIN_PARAMS_MAX        3u               /* parts in braces of a route's path */
 
+/* Over TCP, with TLS. */
+#define HTTP1_TLS_CLIENTS_MAX    32u
+#define HTTP1_TLS_HANDSHAKES_MAX 16u /* at once */
+#define HTTP1_TLS_RATE           32u /* handshakes a second; a signature costs up to a millisecond ... */
+#define HTTP1_TLS_BURST          64u /* ... and so many at once */
+#define HTTP1_TLS_HANDSHAKE_MS   10000u
+#define HTTP1_TLS_DRAIN_MS       30000u /* for the last bytes, after the server has closed */
+#define HTTP1_TLS_ADDRESS_MAX    64u
+#define HTTP1_TLS_OUT_MAX        (64u * KIB)
+#define HTTP1_TLS_READ_BYTES     (16u * KIB)
+#define HTTP1_TLS_PLAIN_MAX      (2 * HTTP1_TLS_READ_BYTES)
+_Static_assert(HTTP1_TLS_CLIENTS_MAX < HTTP1_CONNECTIONS_MAX,
+               "clients from elsewhere leave room for those of this host");
+
 _Static_assert(HTTP1_TARGET_MAX < HTTP1_HEAD_BYTES_MAX, "a target is part of a head");
 _Static_assert(HTTP1_STREAMS_MAX < HTTP1_CONNECTIONS_MAX, "streams leave room for requests");
 
@@ -331,7 +345,14 @@ _Static_assert(KUBE_NAMESPACE_MAX + 1 + KUBE_NAME_MAX <= MAILBOX_KEY_BYTES_MAX,
 #define WATCH_RETRY_MAX_MS 30000u
 
 /* --- the daemon --- */
-#define OPTIONS_FILE_BYTES_MAX (256u * KIB)            /* of a configuration file */
-#define TRIM_EVERY_NS          (1000ull * 1000 * 1000) /* freed memory goes back to the system */
+#define OPTION_SOCKET_MAX         107u /* a Unix socket's path */
+#define OPTION_GROUP_MAX          64u
+#define OPTION_LISTEN_MAX         64u          /* [IPv6]:PORT */
+#define ADMIN_PEM_BYTES_MAX       (256u * KIB) /* of a certificate with its chain, or a key */
+#define ADMIN_LOG_LEVEL_BYTES_MAX 256u
+#define ADMIN_TOKEN_MIN           16u
+#define ADMIN_TOKEN_MAX           512u
+#define OPTIONS_FILE_BYTES_MAX    (256u * KIB)            /* of a configuration file */
+#define TRIM_EVERY_NS             (1000ull * 1000 * 1000) /* freed memory goes back to the system */
 
 #endif

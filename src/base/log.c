@@ -40,6 +40,17 @@ const char *log_level_name(enum log_level level)
     return names[level];
 }
 
+bool log_level_find(const char *name, enum log_level *level)
+{
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (strcmp(names[i], name) == 0) {
+            *level = (enum log_level)i;
+            return true;
+        }
+    }
+    return false;
+}
+
 static void put_time(char out[TEXT_TIME_MAX])
 {
     struct timespec ts;

@@ -7,6 +7,7 @@
 #ifndef ROOST_BASE_LOG_H
 #define ROOST_BASE_LOG_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 enum log_level { LOG_DEBUG, LOG_INFO, LOG_WARN, LOG_ERROR };
@@ -18,6 +19,8 @@ enum log_level log_level_get(void);
 void log_level_set(enum log_level level);
 /* "debug", "info", "warn", "error". */
 const char *log_level_name(enum log_level level);
+/* The other way round; false: there is no such level. */
+bool log_level_find(const char *name, enum log_level *level);
 
 /* guest may be NULL: the line is the daemon's own. */
 void log_line(enum log_level level, const char *guest, const char *fmt, ...)

@@ -8,14 +8,14 @@
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct tls_context {
     SSL_CTX *ssl;
-    BIO_METHOD *method;
     char alpn[32];
-    bool any_server;
+    bool any_server, server;
 };
 
 struct tls {
@@ -23,7 +23,8 @@ struct tls {
     const uint8_t *in;
     size_t in_len;
     struct buf *out;
-    bool full; /* out could not take more */
+    bool full;   /* out could not take more */
+    bool server; /* the peer began it */
     char alpn[32];
     char name[256];
 };
@@ -67,15 +68,26 @@ static long bio_ctrl(BIO *bio, int cmd, long num, void *ptr)
     return cmd == BIO_CTRL_FLUSH ? 1 : 0;
 }
 
-static BIO_METHOD *method_new(void)
+/* One for the process, for good: sessions outlive the context that they were made of. */
+static BIO_METHOD *method;
+
+static void method_make(void)
 {
     BIO_METHOD *m = BIO_meth_new(BIO_TYPE_SOURCE_SINK, "roost");
 
     if (m && BIO_meth_set_write(m, bio_write) && BIO_meth_set_read(m, bio_read) &&
         BIO_meth_set_ctrl(m, bio_ctrl))
-        return m;
-    BIO_meth_free(m);
-    return NULL;
+        method = m;
+    else
+        BIO_meth_free(m);
+}
+
+static BIO_METHOD *method_get(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+    pthread_once(&once, method_make);
+    return method;
 }
 
 /* --- errors: the one place that knows OpenSSL's --- */
@@ -135,8 +147,8 @@ static int ssl_error(struct tls *t, const char *doing, struct err *err)
     if (ERR_GET_LIB(e) == ERR_LIB_SSL && reason >= SSL_AD_REASON_OFFSET && reason < 1256) {
         bool denied = alert_is_denial(reason - SSL_AD_REASON_OFFSET);
 
-        return err_set(err, denied ? ERR_DENIED : ERR_NET, 0, "%s: the server answered: %s", doing,
-                       text ? text : "an alert");
+        return err_set(err, denied ? ERR_DENIED : ERR_NET, 0, "%s: the %s answered: %s", doing,
+                       t->server ? "client" : "server", text ? text : "an alert");
     }
     return err_set(err, ERR_NET, 0, "%s: %s", doing, text ? text : "unknown failure");
 }
@@ -188,25 +200,27 @@ static int take_own(SSL_CTX *ctx, X509 *cert, int i)
     return ok;
 }
 
-static int load_identity(SSL_CTX *ctx, const struct tls_options *o, struct err *err)
+static int load_identity(SSL_CTX *ctx, const struct tls_options *o, bool server, struct err *err)
 {
+    const char *whose = server ? "" : "client ";
     BIO *bio;
     EVP_PKEY *key;
     int ok;
 
-    if (each_cert(ctx, o->cert_pem, take_own, "client certificate", err) < 0)
+    if (each_cert(ctx, o->cert_pem, take_own, server ? "certificate" : "client certificate", err) <
+        0)
         return -1;
     bio = BIO_new_mem_buf(o->key_pem, -1);
     key = bio ? PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL) : NULL;
     BIO_free(bio);
     ERR_clear_error();
     if (!key)
-        return err_set(err, ERR_INVALID, 0, "client key: no unencrypted private key in PEM");
+        return err_set(err, ERR_INVALID, 0, "%skey: no unencrypted private key in PEM", whose);
     ok = SSL_CTX_use_PrivateKey(ctx, key) && SSL_CTX_check_private_key(ctx);
     EVP_PKEY_free(key);
     ERR_clear_error();
     if (!ok)
-        return err_set(err, ERR_INVALID, 0, "client key: it does not belong to the certificate");
+        return err_set(err, ERR_INVALID, 0, "%skey: it does not belong to the certificate", whose);
     return 0;
 }
 
@@ -246,8 +260,7 @@ static int ssl_ctx_new(struct tls_context *c, const struct tls_options *o, struc
     /* The daemon does not depend on the machine's openssl.cnf. */
     OPENSSL_init_ssl(OPENSSL_INIT_NO_LOAD_CONFIG, NULL);
     c->ssl = SSL_CTX_new(TLS_client_method());
-    c->method = method_new();
-    if (!c->ssl || !c->method || !SSL_CTX_set_min_proto_version(c->ssl, TLS1_2_VERSION) ||
+    if (!c->ssl || !method_get() || !SSL_CTX_set_min_proto_version(c->ssl, TLS1_2_VERSION) ||
         set_alpn(c, o->alpn) < 0)
         return err_set(err, ERR_NOMEM, 0, "no memory for TLS");
     SSL_CTX_set_mode(c->ssl, SSL_MODE_RELEASE_BUFFERS);
@@ -266,7 +279,57 @@ int tls_context_new(struct tls_context **out, const struct tls_options *o, struc
         return err_set(err, ERR_NOMEM, 0, "no memory for TLS");
     assert(!o->cert_pem == !o->key_pem);
     if (ssl_ctx_new(c, o, err) < 0 || load_trust(c->ssl, o, err) < 0 ||
-        (o->cert_pem && load_identity(c->ssl, o, err) < 0)) {
+        (o->cert_pem && load_identity(c->ssl, o, false, err) < 0)) {
+        tls_context_free(c);
+        return -1;
+    }
+    *out = c;
+    return 0;
+}
+
+/* What a client may ask for over TLS: ours, or it does not ask. */
+static int choose_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len,
+                       const unsigned char *in, unsigned len, void *arg)
+{
+    const struct tls *c = BIO_get_data(SSL_get_rbio(ssl)); /* the context may be gone */
+
+    (void)arg;
+    for (unsigned i = 0; i + 1 <= len && i + 1 + in[i] <= len; i += 1u + in[i]) {
+        if (in[i] != strlen(c->alpn) || memcmp(in + i + 1, c->alpn, in[i]) != 0)
+            continue;
+        *out = in + i + 1;
+        *out_len = in[i];
+        return SSL_TLSEXT_ERR_OK;
+    }
+    return SSL_TLSEXT_ERR_ALERT_FATAL;
+}
+
+static int server_ctx_new(struct tls_context *c, const char *alpn, struct err *err)
+{
+    OPENSSL_init_ssl(OPENSSL_INIT_NO_LOAD_CONFIG, NULL);
+    c->ssl = SSL_CTX_new(TLS_server_method());
+    if (!c->ssl || !method_get() || !SSL_CTX_set_min_proto_version(c->ssl, TLS1_3_VERSION) ||
+        !SSL_CTX_set_num_tickets(c->ssl, 0))
+        return err_set(err, ERR_NOMEM, 0, "no memory for TLS");
+    assert(strlen(alpn) < sizeof(c->alpn));
+    memcpy(c->alpn, alpn, strlen(alpn) + 1);
+    SSL_CTX_set_alpn_select_cb(c->ssl, choose_alpn, NULL);
+    SSL_CTX_set_mode(c->ssl, SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_set_options(c->ssl, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION);
+    SSL_CTX_set_session_cache_mode(c->ssl, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_max_early_data(c->ssl, 0);
+    return 0;
+}
+
+int tls_server_context_new(struct tls_context **out, const struct tls_options *o, struct err *err)
+{
+    struct tls_context *c = calloc(1, sizeof(*c));
+
+    if (!c)
+        return err_set(err, ERR_NOMEM, 0, "no memory for TLS");
+    assert(o->cert_pem && o->key_pem && o->alpn);
+    c->server = true;
+    if (server_ctx_new(c, o->alpn, err) < 0 || load_identity(c->ssl, o, true, err) < 0) {
         tls_context_free(c);
         return -1;
     }
@@ -279,7 +342,6 @@ void tls_context_free(struct tls_context *c)
     if (!c)
         return;
     SSL_CTX_free(c->ssl);
-    BIO_meth_free(c->method);
     free(c);
 }
 
@@ -309,13 +371,16 @@ static int session_start(struct tls *t, struct tls_context *c)
     BIO *bio;
 
     t->ssl = SSL_new(c->ssl);
-    bio = t->ssl ? BIO_new(c->method) : NULL;
+    bio = t->ssl ? BIO_new(method_get()) : NULL;
     if (!bio)
         return -1;
     BIO_set_data(bio, t);
     BIO_set_init(bio, 1);
     SSL_set_bio(t->ssl, bio, bio); /* takes it */
-    SSL_set_connect_state(t->ssl);
+    if (c->server)
+        SSL_set_accept_state(t->ssl);
+    else
+        SSL_set_connect_state(t->ssl);
     return 0;
 }
 
@@ -340,6 +405,31 @@ int tls_new(struct tls **out_tls, struct tls_context *c, const char *name, struc
     }
     *out_tls = t;
     return 0;
+}
+
+int tls_accept(struct tls **out_tls, struct tls_context *c, struct buf *out, struct err *err)
+{
+    struct tls *t = calloc(1, sizeof(*t));
+
+    if (!t)
+        return err_set(err, ERR_NOMEM, 0, "no memory for a TLS session");
+    assert(c->server);
+    t->out = out;
+    t->server = true;
+    memcpy(t->alpn, c->alpn, sizeof(t->alpn));
+    if (session_start(t, c) < 0) {
+        ERR_clear_error();
+        tls_free(t);
+        return err_set(err, ERR_NOMEM, 0, "no memory for a TLS session");
+    }
+    *out_tls = t;
+    return 0;
+}
+
+void tls_end(struct tls *t)
+{
+    (void)SSL_shutdown(t->ssl); /* one alert, into the owner's buffer */
+    ERR_clear_error();
 }
 
 void tls_free(struct tls *t)
@@ -375,7 +465,7 @@ int tls_handshake(struct tls *t, struct err *err)
     ERR_clear_error();
     rc = SSL_do_handshake(t->ssl);
     if (rc == 1)
-        return check_alpn(t, err);
+        return t->server ? 1 : check_alpn(t, err);
     if (SSL_get_error(t->ssl, rc) == SSL_ERROR_WANT_READ)
         return 0;
     return ssl_error(t, "TLS handshake", err);

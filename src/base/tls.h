@@ -1,4 +1,4 @@
-/* TLS as a client over memory: bytes in, bytes out, no socket.
+/* TLS over memory, as a client and as a server: bytes in, bytes out, no socket.
  *
  * A context holds the trusted certificates, the client's own certificate and what is spoken over
  * TLS (ALPN); a session is one connection. The session reads from the slice that tls_input lends it
@@ -34,6 +34,11 @@ struct tls_options {
  * does not belong to the certificate; the message says which. ERR_NOMEM. */
 int tls_context_new(struct tls_context **out, const struct tls_options *o, struct err *err)
     ERR_CHECK;
+/* For sessions that peers begin: TLS 1.3 and nothing older, no client certificates, no tickets.
+ * cert_pem, its chain behind it, and key_pem are needed; alpn is what we speak: a client that asks
+ * for protocols must name it. ca_pem and accept_any_server_unsafe mean nothing. */
+int tls_server_context_new(struct tls_context **out, const struct tls_options *o, struct err *err)
+    ERR_CHECK;
 /* Sessions keep what they need. NULL is fine. */
 void tls_context_free(struct tls_context *c);
 
@@ -42,6 +47,9 @@ void tls_context_free(struct tls_context *c);
  * to its maximum. ERR_NOMEM, ERR_INVALID (name). */
 int tls_new(struct tls **out_tls, struct tls_context *c, const char *name, struct buf *out,
             struct err *err) ERR_CHECK;
+/* A session that a peer began: of a server's context. ERR_NOMEM. */
+int tls_accept(struct tls **out_tls, struct tls_context *c, struct buf *out, struct err *err)
+    ERR_CHECK;
 void tls_free(struct tls *t);
 
 /* Lends received bytes, until tls_handshake or tls_read says that it needs more. */
@@ -54,5 +62,17 @@ int tls_handshake(struct tls *t, struct err *err) ERR_CHECK;
 ssize_t tls_read(struct tls *t, void *out, size_t cap, bool *end, struct err *err) ERR_CHECK;
 /* Takes all of it. ERR_LIMIT: the owner's buffer is full (the session is broken then). */
 int tls_write(struct tls *t, const void *data, size_t len, struct err *err) ERR_CHECK;
+/* Tells the peer that nothing more comes; for a server's session, after its handshake. */
+void tls_end(struct tls *t);
+
+/* --- tls_token.c: a secret that is only ever compared --- */
+
+struct tls_token {
+    uint8_t digest[32]; /* SHA-256: what is kept is not the secret */
+};
+
+void tls_token_of(struct tls_token *out, const char *secret, size_t len);
+/* Takes as long whatever the text is, but for its length. */
+bool tls_token_is(const struct tls_token *t, const char *text, size_t len);
 
 #endif

@@ -11,17 +11,15 @@
 
 #include "base/auto.h"
 #include "base/buf.h"
+#include "base/file.h"
 #include "base/limits.h"
 #include "base/text.h"
 
 #include <assert.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <yaml.h>
 
 struct yaml_node {
@@ -502,59 +500,13 @@ int yaml_parse_each(struct yaml_doc **out, const char *data, size_t len, const c
 
 /* --- files ---------------------------------------------------------------------------------- */
 
-static enum err_code code_of_errno(int sys)
-{
-    if (sys == ENOENT || sys == ENOTDIR)
-        return ERR_NOT_FOUND;
-    return sys == EACCES || sys == EPERM ? ERR_DENIED : ERR_IO;
-}
-
-static int read_all(struct buf *out, int fd, const char *path, struct err *err)
-{
-    for (;;) {
-        ssize_t n;
-
-        if (out->len == out->max)
-            return err_set(err, ERR_LIMIT, 0, "%s: larger than %zu bytes", path, out->max - 1);
-        /* Less than 4 KiB at the end, so that growing stops at the limit and not past it. */
-        if (buf_reserve(out, out->max - out->len < 4096 ? out->max - out->len : 4096, err) < 0)
-            return err_wrap(err, "%s", path);
-        n = read(fd, out->data + out->len, out->cap - out->len);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return err_set(err, code_of_errno(errno), errno, "%s: read", path);
-        if (n == 0)
-            return 0;
-        out->len += (size_t)n;
-    }
-}
-
-static int read_file(struct buf *out, const char *path, struct err *err)
-{
-    AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    struct stat st;
-
-    if (fd < 0)
-        return err_set(err, code_of_errno(errno), errno, "%s", path);
-    if (fstat(fd, &st) < 0)
-        return err_set(err, ERR_IO, errno, "%s", path);
-    if (!S_ISREG(st.st_mode) && !S_ISFIFO(st.st_mode))
-        return err_set(err, ERR_INVALID, 0, "%s: not a file", path);
-    if (S_ISREG(st.st_mode) && (uint64_t)st.st_size >= out->max)
-        return err_set(err, ERR_LIMIT, 0, "%s: larger than %zu bytes", path, out->max - 1);
-    if (S_ISFIFO(st.st_mode) && fcntl(fd, F_SETFL, 0) < 0) /* kubectl ... <(a command) */
-        return err_set(err, ERR_IO, errno, "%s", path);
-    return read_all(out, fd, path, err);
-}
-
 static int parse_file(struct yaml_doc **out, const char *path, size_t max_bytes, bool each,
                       struct err *err)
 {
     AUTO_BUF struct buf data = {.max = (max_bytes ? max_bytes : YAML_BYTES_MAX) + 1};
 
     *out = NULL;
-    if (read_file(&data, path, err) < 0)
+    if (file_read(&data, path, err) < 0)
         return -1;
     return parse(out, data.len ? (const char *)data.data : "", data.len, path, each, err);
 }
@@ -567,7 +519,7 @@ int yaml_parse_file_stream(const char *path, size_t max_bytes, size_t document_m
     AUTO_BUF struct buf data = {.max = max_bytes + 1};
     int rc;
 
-    if (read_file(&data, path, err) < 0)
+    if (file_read(&data, path, err) < 0)
         return -1;
     rc = parse_with(&b, data.len ? (const char *)data.data : "", data.len, path, err);
     yaml_doc_free(b.doc);

@@ -15,7 +15,7 @@ static int print_config(const struct daemon_opts *o, const char *file, struct er
 {
     AUTO_BUF struct buf out = {.max = 0};
 
-    if (options_print(&out, o, file, err) < 0)
+    if (daemon_check(o, err) < 0 || options_print(&out, o, file, err) < 0)
         return -1;
     fwrite(out.data, 1, out.len, stdout);
     return 0;

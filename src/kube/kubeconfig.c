@@ -3,12 +3,11 @@
 #include "base/auto.h"
 #include "base/base64.h"
 #include "base/buf.h"
+#include "base/file.h"
 #include "base/limits.h"
 #include "base/yaml.h"
 
 #include <ctype.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -153,35 +152,6 @@ static char *beside(const char *file, const char *name)
     return path;
 }
 
-static enum err_code file_error(int sys)
-{
-    return sys == ENOENT ? ERR_NOT_FOUND : sys == EACCES || sys == EPERM ? ERR_DENIED : ERR_IO;
-}
-
-static int read_all(struct buf *out, const char *path, struct err *err)
-{
-    AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
-
-    if (fd < 0)
-        return err_set(err, file_error(errno), errno, "%s", path);
-    for (;;) {
-        ssize_t n;
-
-        if (out->len == KUBECONFIG_BYTES_MAX)
-            return err_set(err, ERR_LIMIT, 0, "%s: larger than %u bytes", path,
-                           KUBECONFIG_BYTES_MAX - 1);
-        if (buf_reserve(out, KUBECONFIG_BYTES_MAX - out->len, err) < 0)
-            return -1;
-        n = read(fd, out->data + out->len, KUBECONFIG_BYTES_MAX - out->len);
-        if (n < 0 && errno != EINTR)
-            return err_set(err, file_error(errno), errno, "%s", path);
-        if (n == 0)
-            return 0;
-        if (n > 0)
-            out->len += (size_t)n;
-    }
-}
-
 /* Bytes as text; a NUL in them would hide what follows it. */
 static int text_of_bytes(char **out, struct buf *bytes, struct err *err)
 {
@@ -202,7 +172,7 @@ static int load_file(const struct load *l, const struct yaml_node *node, const c
 
     if (!path)
         return nomem(l->err);
-    rc = read_all(&bytes, path, &why) < 0 || text_of_bytes(out, &bytes, &why) < 0 ? -1 : 0;
+    rc = file_read(&bytes, path, &why) < 0 || text_of_bytes(out, &bytes, &why) < 0 ? -1 : 0;
     secret_buf_free(&bytes);
     if (rc == 0)
         return 0;
@@ -504,7 +474,7 @@ int kube_config_load(struct kube_config **out, const char *path, const char *con
             return -1;
         path = found;
     }
-    rc = read_all(&text, path, err);
+    rc = file_read(&text, path, err);
     if (rc < 0)
         err_wrap(err, "kubeconfig");
     else

@@ -6,6 +6,7 @@
 
 #include "base/http1.h"
 #include "base/limits.h"
+#include "base/log.h"
 #include "serve/admin_route.h"
 
 #include <stdlib.h>
@@ -76,6 +77,30 @@ static void stats(struct admin *a, const struct admin_call *call)
         a->source.reset(a->source.ctx);
 }
 
+static void log_level_show(struct admin *a, const struct admin_call *call)
+{
+    (void)a;
+    admin_json(call->res, json_pack("{s:s}", "level", log_level_name(log_level_get())));
+}
+
+/* Until it is set again, or a reload of the options changes it. */
+static void log_level_change(struct admin *a, const struct admin_call *call)
+{
+    json_t *body = json_loadb((const char *)call->req->body->data, call->req->body->len, 0, NULL);
+    const char *text = json_string_value(json_object_get(body, "level"));
+    enum log_level level;
+
+    if (!text || json_object_size(body) != 1) {
+        http1_problem(call->res, 400, "the body must be {\"level\": \"info\"}");
+    } else if (!log_level_find(text, &level)) {
+        http1_problem(call->res, 422, "level: must be one of debug, info, warn, error");
+    } else {
+        log_level_set(level);
+        log_level_show(a, call);
+    }
+    json_decref(body);
+}
+
 static const struct admin_route routes[] = {
     {HTTP1_GET, "/healthz", healthz, .query = NULL},
     {HTTP1_GET, "/readyz", readyz, .query = "verbose"},
@@ -83,6 +108,8 @@ static const struct admin_route routes[] = {
     {HTTP1_GET, "/v1/guests", list, .query = NULL},
     {HTTP1_GET, "/v1/guests/{namespace}/{name}", describe, .query = NULL},
     {HTTP1_GET, "/v1/stats", stats, .query = "reset"},
+    {HTTP1_GET, "/v1/log-level", log_level_show, .query = NULL},
+    {HTTP1_PUT, "/v1/log-level", log_level_change, .body_max = ADMIN_LOG_LEVEL_BYTES_MAX},
 };
 #define NROUTES (sizeof(routes) / sizeof(routes[0]))
 
@@ -109,9 +136,11 @@ static void handle(void *ctx, const struct http1_request *req, struct http1_resp
 /* --- life --- */
 
 int admin_new(struct admin **out, struct loop *loop, const char *path,
-              const struct admin_source *source, struct err *err)
+              const struct admin_socket *socket, const struct admin_source *source, struct err *err)
 {
-    struct http1_options opts = {.body_max = body_max};
+    struct http1_options opts = {.body_max = body_max,
+                                 .mode = socket ? socket->mode : 0,
+                                 .group = socket ? socket->group : 0};
     struct admin *a = calloc(1, sizeof(*a));
 
     *out = NULL;
@@ -132,4 +161,9 @@ void admin_free(struct admin *a)
         return;
     http1_server_free(a->server);
     free(a);
+}
+
+struct http1_server *admin_server(struct admin *a)
+{
+    return a->server;
 }

@@ -18,8 +18,10 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <sys/types.h>
 
 struct admin;
+struct http1_server;
 
 /* Where the answers come from. stats and reset may be NULL: the route is then not there. */
 struct admin_source {
@@ -35,9 +37,18 @@ struct admin_source {
     void (*reset)(void *ctx);
 };
 
-/* Listens at the path. Copies source. Errors are those of http1_serve_unix. */
+/* Of the socket file; 0: 0600, and the process's group. */
+struct admin_socket {
+    mode_t mode;
+    gid_t group;
+};
+
+/* Listens at the path. Copies source; socket may be NULL. Errors are those of http1_serve_unix. */
 int admin_new(struct admin **out, struct loop *loop, const char *path,
-              const struct admin_source *source, struct err *err) ERR_CHECK;
+              const struct admin_socket *socket, const struct admin_source *source, struct err *err)
+    ERR_CHECK;
+/* For those who bring it connections from elsewhere. */
+struct http1_server *admin_server(struct admin *a);
 /* Closes; the memory goes when the loop has closed the handles. No function of the source is called
  * any more. NULL is fine. */
 void admin_free(struct admin *a);

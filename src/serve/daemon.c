@@ -16,6 +16,7 @@
 #include "guest/guest.h"
 #include "kube/kubeconfig.h"
 #include "serve/admin.h"
+#include "serve/remote.h"
 #include "serve/report.h"
 #include "trigger/watch.h"
 
@@ -68,6 +69,7 @@ struct daemon {
     struct guests *guests;
     struct compile_queue *queue;
     struct admin *admin;
+    struct http1_tls *remote; /* the admin API over TCP */
     struct module *modules;
     struct reject *rejects;
     struct report report;
@@ -484,22 +486,37 @@ static void take_options(struct daemon *d, struct daemon_opts *fresh)
                  kept);
 }
 
+/* Everything is read and checked before anything changes. */
+static int reload(struct daemon *d, struct err *err)
+{
+    struct tls_context *context = NULL;
+    struct tls_token token = {0};
+    struct daemon_opts fresh;
+
+    if (options_load(&fresh, d->source, err) < 0)
+        return -1;
+    if (d->remote && remote_load(&context, &token, &fresh, err) < 0) {
+        options_free(&fresh);
+        return -1;
+    }
+    if (context) /* the files may hold something new under their old names */
+        http1_tls_change(d->remote, context, &token);
+    take_options(d, &fresh);
+    options_free(&fresh);
+    return 0;
+}
+
 static void told_to_reload(void *ctx, int signum)
 {
     struct daemon *d = ctx;
-    struct daemon_opts fresh;
     struct err err = {0};
 
     (void)signum;
     if (d->stopping)
         return;
     notify_reloading(d->notify);
-    if (options_load(&fresh, d->source, &err) < 0) {
+    if (reload(d, &err) < 0)
         log_error("options read again: %s; all stay as they were", err.msg);
-    } else {
-        take_options(d, &fresh);
-        options_free(&fresh);
-    }
     notify_ready(d, err.msg);
 }
 
@@ -539,6 +556,7 @@ static void modules_free(struct daemon *d)
 static void daemon_free(struct daemon *d)
 {
     admin_free(d->admin);
+    http1_tls_free(d->remote);
     compile_queue_free(d->queue);
     guests_free(d->guests);
     watch_free(d->watch);
@@ -652,6 +670,7 @@ static int open_admin(struct daemon *d, struct err *err)
                                   .describe = describe,
                                   .stats = stats,
                                   .reset = reset};
+    struct admin_socket socket;
     char path[4096];
 
     d->report = (struct report){.guests = d->guests,
@@ -662,7 +681,15 @@ static int open_admin(struct daemon *d, struct err *err)
                                 .db = d->db,
                                 .started_ns = d->started_ns};
     snprintf(path, sizeof(path), "%s/admin.sock", d->opts.state_dir);
-    return admin_new(&d->admin, d->loop, path, &source, err);
+    if (admin_socket_of(&socket, &d->opts, err) < 0 ||
+        admin_new(&d->admin, d->loop, d->opts.admin.socket ? d->opts.admin.socket : path, &socket,
+                  &source, err) < 0 ||
+        remote_new(&d->remote, d->loop, d->admin, &d->opts, err) < 0)
+        return -1;
+    if (d->remote)
+        log_info("admin API over TCP: port %u of %s", http1_tls_port(d->remote),
+                 d->opts.admin.listen);
+    return 0;
 }
 
 static int start(struct daemon *d, struct err *err)
@@ -699,6 +726,18 @@ static size_t count_workers(const struct daemon_opts *opts)
     if (opts->workers)
         return opts->workers;
     return cores < 1 ? 1 : cores > WORKERS_MAX ? WORKERS_MAX : (size_t)cores;
+}
+
+int daemon_check(const struct daemon_opts *opts, struct err *err)
+{
+    struct tls_context *context;
+    struct admin_socket socket;
+    struct tls_token token;
+
+    if (admin_socket_of(&socket, opts, err) < 0 || remote_load(&context, &token, opts, err) < 0)
+        return -1;
+    tls_context_free(context);
+    return 0;
 }
 
 int daemon_run(struct daemon_opts *opts, const struct options_source *source, struct err *err)

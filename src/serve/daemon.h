@@ -18,4 +18,8 @@
 int daemon_run(struct daemon_opts *opts, const struct options_source *source, struct err *err)
     ERR_CHECK;
 
+/* What a start would look at before anything else: the files that options name, for --check-config.
+ */
+int daemon_check(const struct daemon_opts *opts, struct err *err) ERR_CHECK;
+
 #endif

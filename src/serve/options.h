@@ -37,6 +37,13 @@ struct daemon_opts {
     bool never_sleep;        /* for comparison: as if each guest said sleep: {mode: never} */
     uint64_t log_level;      /* an enum log_level */
     uint64_t log_format;     /* the place in option_log_formats */
+    struct {
+        char *socket;  /* NULL: admin.sock in state_dir */
+        char *group;   /* whose members may use the socket; NULL: only the daemon's user */
+        uint64_t mode; /* the place in option_admin_modes */
+        char *listen;  /* ADDRESS:PORT; NULL: no TCP */
+        char *cert_file, *key_file, *token_file;
+    } admin;
     struct option_origin {
         enum option_from from;
         unsigned line;     /* of the file */
@@ -44,6 +51,9 @@ struct daemon_opts {
 };
 
 extern const char *const option_log_formats[]; /* "auto", "text", "json", NULL */
+
+/* "auto", "0600", "0660", NULL; auto is 0660 where there is a group. */
+extern const char *const option_admin_modes[];
 
 enum option_type {
     OPTION_TEXT,
@@ -107,6 +117,9 @@ int options_read(struct daemon_opts *o, const char *path, struct err *err) ERR_C
 int options_print(struct buf *out, const struct daemon_opts *o, const char *file, struct err *err)
     ERR_CHECK;
 
+/* What does not go together, after all were set. ERR_INVALID, with what to do. */
+int options_check(const struct daemon_opts *o, struct err *err) ERR_CHECK;
+
 /* --- all sources together --- */
 
 struct options_source {
@@ -114,8 +127,9 @@ struct options_source {
     const char *flags[OPTIONS_MAX]; /* of each row, what the command line says; NULL: nothing */
 };
 
-/* Defaults, then the file, the environment and the flags. All is borrowed until return. On an error
- * *out is freed. Errors are those of options_read, and ERR_USAGE where a flag is wrong. */
+/* Defaults, then the file, the environment and the flags; then options_check. All is borrowed until
+ * return. On an error *out is freed. Errors are those of options_read, and ERR_USAGE where a flag
+ * is wrong. */
 int options_load(struct daemon_opts *out, const struct options_source *source, struct err *err)
     ERR_CHECK;
 

@@ -191,6 +191,35 @@ int options_read(struct daemon_opts *o, const char *path, struct err *err)
     return rc;
 }
 
+/* --- what goes together --- */
+
+int options_check(const struct daemon_opts *o, struct err *err)
+{
+    bool tls = o->admin.cert_file && o->admin.key_file,
+         any = o->admin.cert_file || o->admin.key_file || o->admin.token_file;
+
+    if (o->admin.group && !o->admin.socket)
+        return err_set(err, ERR_INVALID, 0,
+                       "admin.group without admin.socket: members cannot reach a socket in the "
+                       "state directory, which is closed to them: set admin.socket too, such as "
+                       "/run/roost/admin.sock");
+    if (o->admin.listen && !(tls && o->admin.token_file))
+        return err_set(err, ERR_INVALID, 0,
+                       "admin.listen %s has no %s: nobody is let in over TCP without TLS and a "
+                       "token: set admin.certFile, admin.keyFile and admin.tokenFile, or leave "
+                       "admin.listen out",
+                       o->admin.listen,
+                       !o->admin.cert_file  ? "admin.certFile"
+                       : !o->admin.key_file ? "admin.keyFile"
+                                            : "admin.tokenFile");
+    if (any && !o->admin.listen)
+        return err_set(
+            err, ERR_INVALID, 0,
+            "a certificate, key or token for the admin API, and no admin.listen: set it, "
+            "such as 127.0.0.1:8443, or leave them out");
+    return 0;
+}
+
 /* --- all sources together --- */
 
 static int load_flags(struct daemon_opts *o, const struct options_source *source, struct err *err)
@@ -218,7 +247,7 @@ int options_load(struct daemon_opts *out, const struct options_source *source, s
     if ((source->file && options_read(out, source->file, err) < 0) ||
         (state && *state &&
          options_set(out, options_find("stateDir"), state, OPTION_ENVIRONMENT, 0, err) < 0) ||
-        load_flags(out, source, err) < 0) {
+        load_flags(out, source, err) < 0 || options_check(out, err) < 0) {
         options_free(out);
         return -1;
     }

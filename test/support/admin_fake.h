@@ -107,7 +107,8 @@ static int admin_fake_start(struct admin_fake *f)
     if (!mkdtemp(f->dir))
         return -1;
     snprintf(f->path, sizeof(f->path), "%s/admin.sock", f->dir);
-    if (loop_new(&f->loop, &err) < 0 || admin_new(&f->admin, f->loop, f->path, &source, &err) < 0 ||
+    if (loop_new(&f->loop, &err) < 0 ||
+        admin_new(&f->admin, f->loop, f->path, NULL, &source, &err) < 0 ||
         pthread_create(&f->thread, NULL, fake_run, f->loop)) {
         fprintf(stderr, "admin_fake: %s\n", err.msg);
         return -1;

@@ -1,5 +1,6 @@
 /* serve/admin: every route and what is not one, over its real socket. */
 #include "base/http1.h"
+#include "base/log.h"
 #include "support/admin_fake.h"
 
 #include <setjmp.h>
@@ -60,6 +61,38 @@ static void test_version(void **state)
     (void)state;
     start(&f);
     expect(&f, "/v1/version", 200, JSON, "{\"version\":\"" ROOST_VERSION "\"}\n");
+    assert_int_equal(admin_fake_stop(&f), 0);
+}
+
+static int put(const struct admin_fake *f, const char *target, const char *body)
+{
+    struct http1_question q = {
+        .method = HTTP1_PUT, .target = target, .body = body, .body_len = strlen(body)};
+    AUTO_ANSWER struct http1_answer a = {0};
+    struct err err;
+
+    if (http1_ask_unix(&a, f->path, &q, 0, &err) < 0)
+        fail_msg("%s: %s", target, err.msg);
+    return a.status;
+}
+
+static void test_log_level(void **state)
+{
+    struct admin_fake f = {.guests = "[]"};
+    enum log_level before = log_level_get();
+
+    (void)state;
+    start(&f);
+    assert_int_equal(put(&f, "/v1/log-level", "{\"level\":\"warn\"}"), 200);
+    assert_int_equal(log_level_get(), LOG_WARN);
+    expect(&f, "/v1/log-level", 200, JSON, "{\"level\":\"warn\"}\n");
+    assert_int_equal(put(&f, "/v1/log-level", "{\"level\":\"loud\"}"), 422);
+    assert_int_equal(put(&f, "/v1/log-level", "{\"level\":7}"), 400);
+    assert_int_equal(put(&f, "/v1/log-level", "{\"level\":\"info\",\"for\":\"1m\"}"), 400);
+    assert_int_equal(put(&f, "/v1/log-level", "warn"), 400);
+    assert_int_equal(put(&f, "/v1/log-level", ""), 400);
+    assert_int_equal(log_level_get(), LOG_WARN);
+    log_level_set(before);
     assert_int_equal(admin_fake_stop(&f), 0);
 }
 
@@ -178,7 +211,7 @@ static void test_where_it_cannot_listen(void **state)
 
     (void)state;
     assert_int_equal(loop_new(&loop, NULL), 0);
-    assert_int_equal(admin_new(&admin, loop, "/nowhere/admin.sock", &source, &err), -1);
+    assert_int_equal(admin_new(&admin, loop, "/nowhere/admin.sock", NULL, &source, &err), -1);
     assert_string_equal(err.msg, "admin API: bind /nowhere/admin.sock: No such file or directory");
     assert_null(admin);
     admin_free(NULL);
@@ -190,6 +223,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_health_and_readiness),
         cmocka_unit_test(test_version),
+        cmocka_unit_test(test_log_level),
         cmocka_unit_test(test_guests),
         cmocka_unit_test(test_what_is_not_there),
         cmocka_unit_test(test_longest_target),

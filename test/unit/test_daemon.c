@@ -1,12 +1,18 @@
 /* serve/daemon in a process of its own, without Kubernetes: what it does when its options are read
- * again.
+ * again, what a service manager hears, and who may ask it, at its socket and over TCP.
  */
+#include "base/auto.h"
+#include "base/http1.h"
+#include "base/http1_dial.h"
 #include "support/daemon_child.h"
 #include "support/notify_socket.h"
+#include "support/pki.h"
 #include "support/tmp_dir.h"
 
 #include <fcntl.h>
 #include <ftw.h>
+#include <grp.h>
+#include <sys/stat.h>
 
 #define HEAD "apiVersion: roost.dev/v1alpha1\nkind: RoostConfiguration\n"
 #define BASE HEAD "stateDir: state\nworkers: 1\nkubernetes: {enabled: false}\n"
@@ -146,6 +152,189 @@ static void test_a_service_manager_is_told(void **state)
     close(fd);
 }
 
+/* --- who may ask --- */
+
+static const char *in_dir(const char *name)
+{
+    static char path[512];
+
+    snprintf(path, sizeof(path), "%s/%s", dir.path, name);
+    return path;
+}
+
+static void write_text(const char *name, const char *text)
+{
+    FILE *f = fopen(in_dir(name), "we");
+
+    assert_non_null(f);
+    assert_true(fputs(text, f) >= 0);
+    assert_int_equal(fclose(f), 0);
+}
+
+static mode_t mode_of(const char *name, gid_t *group)
+{
+    struct stat st;
+
+    assert_int_equal(stat(in_dir(name), &st), 0);
+    *group = st.st_gid;
+    return st.st_mode & 07777;
+}
+
+static void test_the_socket_is_the_users_alone(void **state)
+{
+    struct options_source source = {.file = NULL};
+    struct daemon_child d;
+    gid_t group;
+
+    (void)state;
+    start(&d, &source, BASE);
+    assert_int_equal(mode_of("state/admin.sock", &group), 0600);
+    assert_int_equal(daemon_child_stop(&d), 0);
+}
+
+/* A group that this process is in, and that is not its first one where it has more. */
+static void test_the_socket_can_be_a_groups(void **state)
+{
+    struct options_source source = {.file = NULL};
+    struct daemon_child d;
+    gid_t groups[64], group, got;
+    int n = getgroups(64, groups);
+    char text[512];
+
+    (void)state;
+    assert_true(n >= 0);
+    group = n > 0 ? groups[n - 1] : getgid();
+    snprintf(text, sizeof(text), BASE "admin: {socket: there.sock, group: \"%u\"}\n", group);
+    start(&d, &source, text);
+    assert_int_equal(mode_of("there.sock", &got), 0660);
+    assert_int_equal(got, group);
+    assert_int_equal(daemon_child_stop(&d), 0);
+    assert_int_equal(access(in_dir("there.sock"), F_OK), -1);
+    start(&d, &source, BASE "admin: {socket: there.sock, mode: 0660}\n");
+    assert_int_equal(mode_of("there.sock", &got), 0660);
+    assert_int_equal(daemon_child_stop(&d), 0);
+}
+
+/* The daemon refuses these, at its start and with --check-config. */
+static void refused(const char *text, enum err_code code, const char *message)
+{
+    struct options_source source = {.file = NULL};
+    struct daemon_opts o;
+    struct err err = {0};
+    char path[512];
+
+    write_config(text);
+    snprintf(path, sizeof(path), "%s", in_dir("roost.yaml"));
+    source.file = path;
+    if (options_load(&o, &source, &err) == 0) {
+        assert_int_equal(daemon_check(&o, &err), -1);
+        options_free(&o);
+    }
+    assert_int_equal(err.code, code);
+    if (!strstr(err.msg, message))
+        fail_msg("\"%s\" is not in \"%s\"", message, err.msg);
+}
+
+#define TCP_HEAD BASE "admin:\n  listen: 127.0.0.1:0\n"
+#define TCP_ALL  TCP_HEAD "  certFile: crt\n  keyFile: key\n  tokenFile: token\n"
+
+static void test_tcp_needs_tls_and_a_token(void **state)
+{
+    struct test_pki pki;
+
+    (void)state;
+    test_pki_new(&pki);
+    write_text("crt", pki.server_cert);
+    write_text("key", pki.server_key);
+    write_text("token", "a-token-of-some-length\n");
+    refused(TCP_HEAD, ERR_INVALID,
+            "admin.listen 127.0.0.1:0 has no admin.certFile: nobody is let "
+            "in over TCP without TLS and a token: set admin.certFile, ");
+    refused(TCP_HEAD "  certFile: crt\n  tokenFile: token\n", ERR_INVALID, "has no admin.keyFile");
+    refused(TCP_HEAD "  certFile: crt\n  keyFile: key\n", ERR_INVALID, "has no admin.tokenFile");
+    refused(BASE "admin: {tokenFile: token}\n", ERR_INVALID, "and no admin.listen: set it, ");
+    refused(BASE "admin: {group: users}\n", ERR_INVALID,
+            "admin.group without admin.socket: members cannot reach a socket in the state "
+            "directory");
+    refused(BASE "admin: {socket: s, group: no-such-group-here}\n", ERR_NOT_FOUND,
+            "admin.group no-such-group-here: there is no such group (make one: groupadd");
+    refused(BASE "admin: {listen: \"localhost:1\", certFile: crt, keyFile: key, tokenFile: "
+                 "token}\n",
+            ERR_INVALID, "admin.listen localhost:1: must be ADDRESS:PORT, such as 127.0.0.1:8443");
+    write_text("token", "short\n");
+    refused(TCP_ALL, ERR_INVALID,
+            "token: a token of 5 characters, must be from 16 to 512 (make "
+            "one: openssl rand -hex 32)");
+    write_text("token", "sixteen characters and blanks\n");
+    refused(TCP_ALL, ERR_INVALID, "a token is one line without blanks, and byte 8 is something");
+    unlink(in_dir("token"));
+    refused(TCP_ALL, ERR_NOT_FOUND, "admin.tokenFile: ");
+    write_text("token", "a-token-of-some-length\n");
+    write_text("key", pki.client_key);
+    refused(TCP_ALL, ERR_INVALID, "key: it does not belong to the certificate");
+    write_text("crt", "");
+    refused(TCP_ALL, ERR_INVALID, "certificate: no certificates in PEM, or a damaged one");
+    test_pki_free(&pki);
+}
+
+/* The status of GET /v1/version over TCP; 0: the certificate was refused. */
+static int ask_tcp(const char *port, const char *ca, const char *token)
+{
+    struct http1_question q = {.method = HTTP1_GET, .target = "/v1/version", .token = token};
+    AUTO_ANSWER struct http1_answer a = {0};
+    AUTO_CLOSE int fd = -1;
+    struct err err = {0};
+
+    if (http1_dial_tls(&fd, "127.0.0.1", port, ca, 60000, &err) < 0) {
+        assert_int_equal(err.code, ERR_DENIED);
+        return 0;
+    }
+    assert_int_equal(http1_ask_fd(&a, fd, &q, 60000, &err), 0);
+    return a.status;
+}
+
+static void test_over_tcp_with_changes(void **state)
+{
+    struct options_source source = {.file = NULL};
+    struct test_pki old, new;
+    struct daemon_child d;
+    char port[8];
+
+    (void)state;
+    test_pki_new(&old);
+    test_pki_new(&new);
+    write_text("crt", old.server_cert);
+    write_text("key", old.server_key);
+    write_text("token", "the-first-token-there-is\n");
+    write_config(TCP_ALL);
+    source.file = tmp_file(&dir, "roost.yaml");
+    source.flags[options_find("log.format") - options_find("stateDir")] = "text";
+    daemon_child_start(&d, &source);
+    daemon_child_expect(&d, "admin API over TCP: port ");
+    snprintf(port, sizeof(port), "%.*s", (int)strspn(strstr(d.line, "port ") + 5, "0123456789"),
+             strstr(d.line, "port ") + 5);
+    daemon_child_expect(&d, "guests, 1 workers");
+    assert_int_equal(ask_tcp(port, old.ca, "the-first-token-there-is"), 200);
+    assert_int_equal(ask_tcp(port, old.ca, "the-second-token-there-is"), 401);
+    assert_int_equal(ask_tcp(port, new.ca, "the-first-token-there-is"), 0);
+    write_text("token", "the-second-token-there-is"); /* under the same name */
+    write_text("crt", new.server_cert);
+    write_text("key", new.server_key);
+    assert_int_equal(kill(d.pid, SIGHUP), 0);
+    daemon_child_expect(&d, "options read again: ");
+    assert_int_equal(ask_tcp(port, new.ca, "the-first-token-there-is"), 401);
+    assert_int_equal(ask_tcp(port, new.ca, "the-second-token-there-is"), 200);
+    write_text("token", "bad"); /* half of a change is none */
+    write_text("crt", old.server_cert);
+    write_text("key", old.server_key);
+    assert_int_equal(kill(d.pid, SIGHUP), 0);
+    daemon_child_expect(&d, "all stay as they were");
+    assert_int_equal(ask_tcp(port, new.ca, "the-second-token-there-is"), 200);
+    assert_int_equal(daemon_child_stop(&d), 0);
+    test_pki_free(&old);
+    test_pki_free(&new);
+}
+
 static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *at)
 {
     (void)st;
@@ -176,6 +365,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_flags_stay_stronger, setup, teardown),
         cmocka_unit_test_setup_teardown(test_the_log_level_holds_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_service_manager_is_told, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_the_socket_is_the_users_alone, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_the_socket_can_be_a_groups, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_tcp_needs_tls_and_a_token, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_over_tcp_with_changes, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
