@@ -463,6 +463,8 @@ enum table_change table_upsert(struct table *t, struct kube_object *obj, struct 
         entry_seen(t, e);
         return TABLE_STALE;
     }
+    if (e) /* it is there, also where memory for its change is not: no relist may call it deleted */
+        entry_seen(t, e);
     if (table_id_make(&id, obj->uid, obj->resource_version, err) < 0)
         return TABLE_FAILED;
     if (!e && !(e = entry_new(t, key, err))) {
@@ -614,20 +616,18 @@ int table_restored(struct table *t, uint64_t seq_min, struct err *err)
     size_t n = 0;
 
     assert(t->seq == 0);
-    t->restoring = false;
-    t->seq = seq_min;
-    if (t->entries == 0)
-        return 0;
-    sorted = malloc(t->entries * sizeof(*sorted));
+    sorted = malloc((t->entries + 1) * sizeof(*sorted));
     if (!sorted)
         return err_set(err, ERR_NOMEM, 0, "no memory to sort %zu changes", t->entries);
+    t->restoring = false;
+    t->seq = seq_min;
     for (size_t i = 0; i < t->nslots; i++)
         if (t->slots[i])
             sorted[n++] = t->slots[i];
     qsort(sorted, n, sizeof(*sorted), by_seq);
     for (size_t i = 0; i < n; i++)
         entry_link(t, sorted[i]);
-    if (sorted[n - 1]->seq > t->seq)
+    if (n && sorted[n - 1]->seq > t->seq)
         t->seq = sorted[n - 1]->seq;
     free(sorted);
     return 0;

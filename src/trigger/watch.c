@@ -378,22 +378,32 @@ static void relist_now(struct timer *t)
     struct source *s = container_of(t, struct source, relist);
     struct err err = {0};
 
+    s->relist_missed = false;
     reflector_stop(s->reflector);
-    if (reflector_start(s->reflector, &err) < 0)
-        log_error("watch of %s: %s", s->kind, err.msg);
+    if (reflector_start(s->reflector, &err) == 0)
+        return;
+    log_error("watch of %s: %s", s->kind, err.msg);
+    sweep_later(s->watch);
 }
 
-/* The table could not take a change, and the reflector is past it: only a relist brings it back. */
-static void table_trouble(struct source *s, enum table_change change, const struct err *err)
+/* A change was lost for want of memory, and the reflector is past it: only a relist brings it back.
+ */
+static void change_lost(struct source *s, const struct err *err)
 {
-    if (change != TABLE_FAILED)
-        return;
     s->relist.fire = relist_now;
     if (!s->relist.at &&
-        watch_timer_in(s->watch, &s->relist, WATCH_RETRY_MAX_MS * NS_PER_MS, NULL) < 0)
-        log_error("watch of %s: no memory for a timer", s->kind);
-    log_error("watch of %s: %s", s->kind, err->msg);
+        watch_timer_in(s->watch, &s->relist, WATCH_RETRY_MAX_MS * NS_PER_MS, NULL) < 0) {
+        s->relist_missed = true;
+        sweep_later(s->watch);
+    }
+    log_error("watch of %s: %s; listing it again soon", s->kind, err->msg);
     snprintf(s->trouble, sizeof(s->trouble), "%s", err->msg);
+}
+
+static void table_trouble(struct source *s, enum table_change change, const struct err *err)
+{
+    if (change == TABLE_FAILED)
+        change_lost(s, err);
 }
 
 static void upsert(void *ctx, struct kube_object *obj)
@@ -431,8 +441,11 @@ static void skipped(void *ctx, const char *namespace_, const char *name, const s
 {
     struct source *s = ctx;
 
-    log_warn("watch of %s: %s/%s left out: %s", s->kind, namespace_, name, err->msg);
     table_touch(s->table, namespace_, name);
+    if (err->code == ERR_NOMEM)
+        change_lost(s, err);
+    else
+        log_warn("watch of %s: %s/%s left out: %s", s->kind, namespace_, name, err->msg);
 }
 
 static void state_changed(void *ctx, enum reflector_state state, const struct err *err)
@@ -464,8 +477,10 @@ void watch_retry(struct watch *w, struct timer *t, void (*fire)(struct timer *),
     struct err err = {0};
 
     t->fire = fire;
-    if (watch_timer_in(w, t, retry_delay_ns(tries), &err) < 0)
-        log_error("watch: %s", err.msg);
+    if (watch_timer_in(w, t, retry_delay_ns(tries), &err) == 0)
+        return;
+    log_error("watch: %s", err.msg);
+    sweep_later(w);
 }
 
 static void resolve_again(struct timer *t)
@@ -540,6 +555,8 @@ static void source_resolve(struct source *s)
         source_trouble(s, &err);
 }
 
+static void start_again(struct timer *t);
+
 static void source_start(struct source *s)
 {
     struct err err = {0};
@@ -548,12 +565,40 @@ static void source_start(struct source *s)
     for (const struct sub *sub = s->subs; sub; sub = sub->next)
         if (guest_seen(sub->guest, sub->trigger) > most)
             most = guest_seen(sub->guest, sub->trigger);
-    if (!s->restored && table_restored(s->table, most, &err) < 0)
-        log_error("change table of %s: %s", s->kind, err.msg);
+    if (!s->restored && table_restored(s->table, most, &err) < 0) {
+        log_error("change table of %s: %s; trying again", s->kind, err.msg);
+        watch_retry(s->watch, &s->retry, start_again, &s->tries);
+        return;
+    }
     s->restored = true;
     s->idle = false;
     if (s->watch->opts.http.send)
         source_resolve(s);
+}
+
+static void start_again(struct timer *t)
+{
+    watch_source_again(container_of(t, struct source, retry));
+}
+
+void watch_source_again(struct source *s)
+{
+    struct reflector_stats stats;
+
+    if (!s->subs || s->watch->stopped || s->retry.at || s->relist.at || s->discovery)
+        return;
+    if (!s->restored) {
+        source_start(s);
+        return;
+    }
+    if (!s->resolved) {
+        if (s->watch->opts.http.send)
+            source_resolve(s);
+        return;
+    }
+    reflector_stats(s->reflector, &stats);
+    if (s->relist_missed || stats.state == REFLECTOR_IDLE)
+        relist_now(&s->relist);
 }
 
 /* --- life --- */
@@ -657,7 +702,7 @@ static void source_rest(struct source *s)
     s->discovery = NULL;
     time->clear(time->ctx, &s->retry);
     time->clear(time->ctx, &s->relist);
-    s->resolved = s->synced = false;
+    s->resolved = s->synced = s->relist_missed = false;
     s->tries = 0;
     s->trouble[0] = 0;
     s->idle = true;
@@ -716,7 +761,7 @@ int watch_new(struct watch **out, const struct watch_opts *opts, struct err *err
     admit_init(&w->admit);
     w->trigger = (struct trigger){
         .ctx = w, .fill = fill, .due_since = due_since, .follow = follow, .leave = leave};
-    if (db_scan(opts->db, TABLE, restore, w, err) < 0) {
+    if (sweep_init(w, err) < 0 || db_scan(opts->db, TABLE, restore, w, err) < 0) {
         watch_free(w);
         return -1;
     }
@@ -729,6 +774,7 @@ void watch_free(struct watch *w)
     if (!w)
         return;
     admit_stop(w);
+    sweep_stop(w);
     for (struct source *s = w->sources, *next; s; s = next) {
         next = s->next;
         source_free(s);
@@ -804,6 +850,7 @@ void watch_stop(struct watch *w)
 {
     w->stopped = true;
     admit_stop(w);
+    sweep_stop(w);
     for (struct source *s = w->sources; s; s = s->next) {
         if (s->reflector)
             reflector_stop(s->reflector);

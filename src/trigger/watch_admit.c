@@ -107,6 +107,7 @@ static void not_admitted(struct sub *sub, bool denied, bool again, const char *w
     sub->question = 0;
     if (!t && !(t = sub->trouble = calloc(1, sizeof(*t)))) {
         log_line(LOG_ERROR, sub->guest->id, "trigger %u: no memory to ask again", sub->trigger);
+        sweep_later(sub->source->watch);
         return;
     }
     t->sub = sub;
@@ -271,6 +272,7 @@ static void ask(struct sub *sub)
         char *key = question_key(sub);
 
         if (!key) {
+            sub->asking = false;
             not_admitted(sub, false, true, "no memory to ask for its rights");
             return;
         }

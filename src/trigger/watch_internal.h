@@ -55,6 +55,7 @@ struct source {
     struct kube_resource resource;
     struct reflector *reflector;
     struct timer retry, relist;
+    bool relist_missed; /* there was no memory for its timer */
     uint32_t tries;
     char trouble[ERR_MSG_MAX];
     uint64_t since_forget;
@@ -85,6 +86,7 @@ struct watch {
     size_t batched;
     struct msg flush, rest;
     bool flush_posted, rest_posted;
+    struct timer sweep; /* always set: watch_sweep.c */
 };
 
 /* --- watch.c --- */
@@ -95,6 +97,15 @@ void watch_retry(struct watch *w, struct timer *t, void (*fire)(struct timer *),
 void watch_admitted(struct sub *sub);
 const struct watch_spec *sub_spec(const struct sub *sub);
 uint32_t watch_hash(const char *text, size_t len);
+
+/* It has something to do for which it has neither an answer nor a timer to wait for: does it. */
+void watch_source_again(struct source *s);
+
+/* --- watch_sweep.c --- */
+int sweep_init(struct watch *w, struct err *err) ERR_CHECK;
+void sweep_stop(struct watch *w);
+/* There was no memory for a timer, and what it was for is looked for again later. */
+void sweep_later(struct watch *w);
 
 /* --- watch_admit.c --- */
 void admit_init(struct admit *a);
