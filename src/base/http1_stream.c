@@ -239,11 +239,14 @@ void http1_stream_farewell(struct conn *c)
 {
     struct http1_stream *s = c->stream;
     uv_buf_t parts[PARTS_MAX];
+    unsigned n;
 
     if (!s || s->busy || s->ended)
         return;
     s->ending = true;
-    (void)uv_try_write((uv_stream_t *)&c->handle, parts, make_parts(c, parts));
+    n = make_parts(c, parts);
+    if (n)
+        (void)uv_try_write((uv_stream_t *)&c->handle, parts, n);
 }
 
 void http1_stream_gone(struct conn *c)

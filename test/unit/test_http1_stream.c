@@ -447,6 +447,21 @@ static void test_server_that_ends(void **state)
     assert_string_equal(buf_cstr(&lines), "hello\nlast words\n");
 }
 
+/* Without chunks there may be nothing left to write. */
+static void test_server_that_ends_with_nothing_to_say(void **state)
+{
+    AUTO_BUF struct buf b = {0};
+    int fd;
+
+    (void)state;
+    start(NULL);
+    fd = get("/hello", "1.0");
+    wait_for(&rig.drained);
+    stop();
+    raw_drain(fd, &b);
+    assert_string_equal(buf_cstr(&b) + b.len - 10, "\r\n\r\nhello\n");
+}
+
 static void test_streams_at_their_edge(void **state)
 {
     AUTO_BUF struct buf b = {0};
@@ -508,6 +523,7 @@ int main(void)
         cmocka_unit_test(test_client_that_goes_is_noticed),
         cmocka_unit_test(test_cut_by_the_owner),
         cmocka_unit_test(test_server_that_ends),
+        cmocka_unit_test(test_server_that_ends_with_nothing_to_say),
         cmocka_unit_test(test_streams_at_their_edge),
     };
 
