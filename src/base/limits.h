@@ -46,6 +46,7 @@
 #define HTTP1_STREAMS_MAX       32u
 #define HTTP1_STREAM_BACKLOG    (256u * KIB)     /* pushed and not taken by the socket */
 #define HTTP1_STREAM_FLUSH_NS   (1000ull * 1000) /* what is pushed in this time is one write */
+#define ADMIN_PIECE_BYTES       (32u * KIB)      /* of a stream, made in one turn */
 #define ADMIN_PARAMS_MAX        3u               /* parts in braces of a route's path */
 
 /* Over TCP, with TLS. */

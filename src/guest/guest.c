@@ -912,6 +912,11 @@ void guests_free(struct guests *all)
     free(all);
 }
 
+struct journal *guests_journal(struct guests *all)
+{
+    return all->journal;
+}
+
 const struct guests_stats *guests_stats(struct guests *all)
 {
     all->stats.guests = all->n;

@@ -173,6 +173,8 @@ int guests_add(struct guest **out, struct guests *all, struct guest_spec *spec,
 struct guest *guests_find(const struct guests *all, const char *id);
 /* In the order they were added; NULL ends. */
 struct guest *guests_at(const struct guests *all, size_t i);
+/* What guests said and what happened to them. */
+struct journal *guests_journal(struct guests *all);
 /* Borrowed, current. */
 const struct guests_stats *guests_stats(struct guests *all);
 /* No event is begun any more; all guests are saved; then opts.drained is called. */

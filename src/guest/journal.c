@@ -16,23 +16,24 @@ _Static_assert(JOURNAL_EVENTS_MAX < NONE && (JOURNAL_EVENTS_MAX & (JOURNAL_EVENT
                "a place in a list is a short number, and one in its table a mask");
 
 static const struct {
-    const char *name, *prefix;
+    const char *name, *prefix; /* of a text; of none, `bare` */
     bool routine, warning;
+    const char *bare;
 } reasons[JOURNAL_REASONS] = {
-    [JOURNAL_WOKEN] = {"Woken", "event of ", true, false},
-    [JOURNAL_SLEPT] = {"Slept", "", true, false},
-    [JOURNAL_FRESH_START] = {"FreshStart", "event of ", false, false},
-    [JOURNAL_FAILED] = {"Failed", "", false, true},
-    [JOURNAL_TRAPPED] = {"Trapped", "", false, true},
-    [JOURNAL_REFUSED] = {"Refused", "", false, true},
-    [JOURNAL_NO_ROOM] = {"NoRoom", "", false, true},
-    [JOURNAL_KEPT_AWAKE] = {"KeptAwake", "", false, true},
-    [JOURNAL_SNAPSHOT_LOST] = {"SnapshotLost", "", false, true},
-    [JOURNAL_REJECTED] = {"Rejected", "", false, true},
-    [JOURNAL_APPLIED] = {"Applied", "", false, false},
-    [JOURNAL_DELETED] = {"Deleted", "", false, false},
-    [JOURNAL_ROLLED_BACK] = {"RolledBack", "", false, true},
-    [JOURNAL_SKIPPED] = {"Skipped", "", false, false},
+    [JOURNAL_WOKEN] = {"Woken", "event of ", true, false, "it was told to"},
+    [JOURNAL_SLEPT] = {"Slept", "", true, false, ""},
+    [JOURNAL_FRESH_START] = {"FreshStart", "event of ", false, false, "without an event"},
+    [JOURNAL_FAILED] = {"Failed", "", false, true, ""},
+    [JOURNAL_TRAPPED] = {"Trapped", "", false, true, ""},
+    [JOURNAL_REFUSED] = {"Refused", "", false, true, ""},
+    [JOURNAL_NO_ROOM] = {"NoRoom", "", false, true, ""},
+    [JOURNAL_KEPT_AWAKE] = {"KeptAwake", "", false, true, ""},
+    [JOURNAL_SNAPSHOT_LOST] = {"SnapshotLost", "", false, true, ""},
+    [JOURNAL_REJECTED] = {"Rejected", "", false, true, ""},
+    [JOURNAL_APPLIED] = {"Applied", "", false, false, ""},
+    [JOURNAL_DELETED] = {"Deleted", "", false, false, ""},
+    [JOURNAL_ROLLED_BACK] = {"RolledBack", "", false, true, ""},
+    [JOURNAL_SKIPPED] = {"Skipped", "", false, false, ""},
 };
 
 const char *journal_reason_name(enum journal_reason reason)
@@ -287,7 +288,8 @@ static struct journal_record record_of(const struct happening *e)
                                    .text = e->data + e->id_len + 1,
                                    .len = e->text_len,
                                    .count = e->count,
-                                   .prefix = e->text_len ? reasons[e->reason].prefix : "",
+                                   .prefix = e->text_len ? reasons[e->reason].prefix
+                                                         : reasons[e->reason].bare,
                                    .reason = e->reason};
 }
 

@@ -308,6 +308,19 @@ static void note_running(struct guest *g)
         g->paid_ns = most;
 }
 
+static void note_wake(struct guest *g)
+{
+    const struct awake *a = g->awake;
+
+    if (!a->woke && !a->fresh)
+        return;
+    g->counts.wakes += a->woke;
+    g->all->stats.counts.wakes += a->woke;
+    g->counts.fresh_starts += a->fresh;
+    g->all->stats.counts.fresh_starts += a->fresh;
+    guest_note_woken(g);
+}
+
 static void note_latency(struct guest *g)
 {
     struct guests_stats *st = &g->all->stats;
@@ -319,16 +332,7 @@ static void note_latency(struct guest *g)
     } else {
         hist_add(&st->event, a->done_ns - a->put_ns);
     }
-    if (a->woke) {
-        g->counts.wakes++;
-        st->counts.wakes++;
-        guest_note_woken(g);
-    }
-    if (a->fresh) {
-        g->counts.fresh_starts++;
-        st->counts.fresh_starts++;
-        guest_note_woken(g);
-    }
+    note_wake(g);
     note_running(g);
     g->counts.events++;
     st->counts.events++;
@@ -409,14 +413,7 @@ static void woken(struct guest *g)
     g->idle_since_ns = now_of(g);
     if (g->save_delay_ns < WAKE_STAY_NS && g->spec->sleep_after_ns < WAKE_STAY_NS)
         g->save_delay_ns = WAKE_STAY_NS - g->spec->sleep_after_ns;
-    if (g->awake->woke) {
-        g->counts.wakes++;
-        g->all->stats.counts.wakes++;
-    }
-    if (g->awake->fresh) {
-        g->counts.fresh_starts++;
-        g->all->stats.counts.fresh_starts++;
-    }
+    note_wake(g);
     if (g->hold == 0 && !g->all->draining && key_due(g, now_of(g)))
         post(g, GE_WAKE);
     else if (g->sleep_now)

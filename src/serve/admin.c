@@ -7,6 +7,7 @@
 #include "base/http1.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "serve/admin_journal.h"
 #include "serve/admin_route.h"
 
 #include <stdlib.h>
@@ -19,23 +20,82 @@ struct admin {
 
 /* --- handlers --- */
 
+/* Conditions, gathered in both forms. */
+struct checks {
+    struct buf reasons, verbose;
+    bool failed, full;
+};
+
+static void put(struct checks *c, struct buf *to, const char *text)
+{
+    c->full |= buf_puts(to, text, NULL) < 0;
+}
+
+static void check_failed(struct checks *c, const char *name, const char *reasons)
+{
+    c->failed = true;
+    put(c, &c->reasons, reasons);
+    put(c, &c->verbose, "[-]");
+    put(c, &c->verbose, name);
+    put(c, &c->verbose, " failed: ");
+    for (const char *end; (end = strchr(reasons, '\n')); reasons = end + 1) {
+        c->full |= buf_append(&c->verbose, reasons, (size_t)(end - reasons), NULL) < 0;
+        if (end[1])
+            put(c, &c->verbose, "; ");
+    }
+    put(c, &c->verbose, reasons);
+    put(c, &c->verbose, "\n");
+}
+
+static void check_one(void *to, const char *name, const char *reasons)
+{
+    struct checks *c = to;
+
+    if (reasons) {
+        check_failed(c, name, reasons);
+        return;
+    }
+    put(c, &c->verbose, "[+]");
+    put(c, &c->verbose, name);
+    put(c, &c->verbose, " ok\n");
+}
+
+static void answer_checks(const struct admin_call *call, struct checks *c, const char *name)
+{
+    int verbose = admin_query_flag(call, "verbose");
+
+    if (verbose < 0)
+        return;
+    put(c, &c->verbose, name);
+    put(c, &c->verbose, c->failed ? " check failed\n" : " check passed\n");
+    call->res->status = c->failed || c->full ? 503 : 200;
+    if (verbose && buf_cstr(&c->verbose))
+        admin_text(call->res, buf_cstr(&c->verbose));
+    else if (c->failed && c->reasons.len && buf_cstr(&c->reasons))
+        admin_text(call->res, buf_cstr(&c->reasons));
+    else
+        admin_text(call->res, c->failed ? "not ready\n" : "ok\n");
+}
+
 static void healthz(struct admin *a, const struct admin_call *call)
 {
+    struct checks c = {0};
+
     (void)a;
-    admin_text(call->res, "ok\n");
+    check_one(&c, "ping", NULL);
+    answer_checks(call, &c, "healthz");
+    buf_free(&c.verbose);
 }
 
 static void readyz(struct admin *a, const struct admin_call *call)
 {
-    struct http1_response *res = call->res;
+    struct checks c = {0};
 
-    if (a->source.ready(a->source.ctx, &res->body)) {
-        res->body.len = 0;
-        admin_text(res, "ok\n");
-        return;
-    }
-    res->status = 503;
-    admin_text(res, res->body.len ? "" : "not ready\n");
+    check_one(&c, "ping", NULL);
+    a->source.ready(a->source.ctx, check_one, &c);
+    answer_checks(call, &c, "readyz");
+    buf_free(&c.reasons);
+    buf_free(&c.verbose);
 }
 
 static void version(struct admin *a, const struct admin_call *call)
@@ -101,8 +161,24 @@ static void log_level_change(struct admin *a, const struct admin_call *call)
     json_decref(body);
 }
 
+static void logs(struct admin *a, const struct admin_call *call)
+{
+    if (a->source.journal)
+        admin_logs(a->source.journal, call);
+    else
+        http1_problem(call->res, 404, "there is nothing at this path");
+}
+
+static void events(struct admin *a, const struct admin_call *call)
+{
+    if (a->source.journal)
+        admin_events(a->source.journal, call);
+    else
+        http1_problem(call->res, 404, "there is nothing at this path");
+}
+
 static const struct admin_route routes[] = {
-    {HTTP1_GET, "/healthz", healthz, .query = NULL},
+    {HTTP1_GET, "/healthz", healthz, .query = "verbose"},
     {HTTP1_GET, "/readyz", readyz, .query = "verbose"},
     {HTTP1_GET, "/v1/version", version, .query = NULL},
     {HTTP1_GET, "/v1/guests", list, .query = NULL},
@@ -110,6 +186,8 @@ static const struct admin_route routes[] = {
     {HTTP1_GET, "/v1/stats", stats, .query = "reset"},
     {HTTP1_GET, "/v1/log-level", log_level_show, .query = NULL},
     {HTTP1_PUT, "/v1/log-level", log_level_change, .body_max = ADMIN_LOG_LEVEL_BYTES_MAX},
+    {HTTP1_GET, "/v1/logs", logs, .streams = true, .query = ADMIN_JOURNAL_QUERY},
+    {HTTP1_GET, "/v1/events", events, .streams = true, .query = ADMIN_JOURNAL_QUERY},
 };
 #define NROUTES (sizeof(routes) / sizeof(routes[0]))
 

@@ -1,10 +1,12 @@
 /* The admin API: read-only HTTP/1.1 with JSON over a Unix socket in the state directory (0600).
  *
  *   /healthz                  200 "ok": the loop turns
- *   /readyz                   200 "ok", or 503 with a reason on each line
+ *   /readyz                   200 "ok", or 503 with a reason on each line; with ?verbose a line for
+ *                             each condition, as kube-apiserver has them
  *   /v1/version               {"version": ...}
  *   /v1/guests                {"items": [guest, ...]}
  *   /v1/guests/NAMESPACE/NAME what `roost describe` shows
+ *   /v1/logs, /v1/events      what guests said, what happened to them: streams
  *   /v1/stats                 counters and latencies; with ?reset they start anew after the answer
  *
  * Errors are problem+json. docs/cli.md has the fields. It knows nothing of guests: what it shows
@@ -15,6 +17,7 @@
 
 #include "base/buf.h"
 #include "base/loop.h"
+#include "guest/journal.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -23,11 +26,17 @@
 struct admin;
 struct http1_server;
 
-/* Where the answers come from. stats and reset may be NULL: the route is then not there. */
+/* What one condition of readiness is: reasons NULL: it holds; else a line for each reason why it
+ * does not. */
+typedef void admin_check(void *to, const char *name, const char *reasons);
+
+/* Where the answers come from. stats, reset and journal may be NULL: the route is then not there.
+ */
 struct admin_source {
     void *ctx;
-    /* False: not ready, with a line for each reason in reasons. */
-    bool (*ready)(void *ctx, struct buf *reasons);
+    struct journal *journal;
+    /* Calls check for each condition; the daemon is ready if all hold. */
+    void (*ready)(void *ctx, admin_check *check, void *to);
     /* Appends an object for each guest. -1: no memory. */
     int (*list)(void *ctx, json_t *array);
     /* 0 and *out, a new reference; -1: there is no such guest. The names are not checked. */

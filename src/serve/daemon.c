@@ -320,27 +320,36 @@ static void set_budget(struct daemon *d)
 
 /* --- what the admin API shows --- */
 
-static bool is_ready(void *ctx, struct buf *reasons)
+static void check_lines(admin_check *check, void *to, const char *name, bool failed,
+                        struct buf *lines)
 {
-    struct daemon *d = ctx;
-    bool ready = !d->stopping;
+    const char *text = failed ? buf_cstr(lines) : NULL;
 
-    if (d->stopping)
-        (void)!buf_puts(reasons, "stopping\n", NULL);
-    if (d->opts.kubernetes && !d->kube_ready) {
-        ready = false;
-        (void)!buf_printf(reasons, NULL, "API server: %s\n",
-                          d->kube_trouble[0] ? d->kube_trouble : "connecting");
-    }
+    check(to, name, failed && !text ? "" : text);
+    lines->len = 0;
+}
+
+static void readiness(void *ctx, admin_check *check, void *to)
+{
+    AUTO_BUF struct buf why = {0};
+    struct daemon *d = ctx;
+    bool failed = false;
+
+    check(to, "running", d->stopping ? "stopping\n" : NULL);
     for (const struct module *m = d->modules; m; m = m->next) {
-        if (!m->done) {
-            ready = false;
-            (void)!buf_printf(reasons, NULL, "module %s: compiling\n", m->path);
-        }
+        failed |= !m->done;
+        if (!m->done)
+            (void)!buf_printf(&why, NULL, "module %s: compiling\n", m->path);
     }
-    if (d->opts.kubernetes && !watch_ready(d->watch, reasons))
-        ready = false;
-    return ready;
+    check_lines(check, to, "modules", failed, &why);
+    if (!d->opts.kubernetes)
+        return;
+    if (!d->kube_ready)
+        (void)!buf_printf(&why, NULL, "API server: %s\n",
+                          d->kube_trouble[0] ? d->kube_trouble : "connecting");
+    check_lines(check, to, "api-server", !d->kube_ready, &why);
+    failed = !watch_ready(d->watch, &why);
+    check_lines(check, to, "watches", failed, &why);
 }
 
 static int list(void *ctx, json_t *array)
@@ -665,7 +674,8 @@ static int make_guests(struct daemon *d, struct err *err)
 static int open_admin(struct daemon *d, struct err *err)
 {
     struct admin_source source = {.ctx = d,
-                                  .ready = is_ready,
+                                  .journal = guests_journal(d->guests),
+                                  .ready = readiness,
                                   .list = list,
                                   .describe = describe,
                                   .stats = stats,

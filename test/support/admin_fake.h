@@ -26,13 +26,12 @@ struct admin_fake {
     unsigned resets;
 };
 
-static bool fake_ready(void *ctx, struct buf *reasons)
+static void fake_ready(void *ctx, admin_check *check, void *to)
 {
     const struct admin_fake *f = ctx;
 
-    if (f->reasons)
-        (void)!buf_puts(reasons, f->reasons, NULL);
-    return !f->reasons;
+    check(to, "made-up", f->reasons);
+    check(to, "always", NULL);
 }
 
 static int fake_list(void *ctx, json_t *array)

@@ -41,12 +41,18 @@ static void test_health_and_readiness(void **state)
     start(&f);
     expect(&f, "/healthz", 200, TEXT, "ok\n");
     expect(&f, "/readyz", 200, TEXT, "ok\n");
-    expect(&f, "/readyz?verbose", 200, TEXT, "ok\n");
+    expect(&f, "/healthz?verbose", 200, TEXT, "[+]ping ok\nhealthz check passed\n");
+    expect(&f, "/readyz?verbose", 200, TEXT,
+           "[+]ping ok\n[+]made-up ok\n[+]always ok\nreadyz check passed\n");
     assert_int_equal(admin_fake_stop(&f), 0);
     f.reasons = "API server: connecting\nmodule a.wasm: compiling\n";
     start(&f);
     expect(&f, "/healthz", 200, TEXT, "ok\n");
     expect(&f, "/readyz", 503, TEXT, f.reasons);
+    expect(&f, "/readyz?verbose=0", 503, TEXT, f.reasons);
+    expect(&f, "/readyz?verbose", 503, TEXT,
+           "[+]ping ok\n[-]made-up failed: API server: connecting; module a.wasm: compiling\n"
+           "[+]always ok\nreadyz check failed\n");
     assert_int_equal(admin_fake_stop(&f), 0);
     f.reasons = "";
     start(&f);
