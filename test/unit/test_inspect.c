@@ -217,7 +217,7 @@ static void test_wrong_usage(void **state)
     run(f, "a.wasm", "b.wasm");
     assert_int_equal(f->status, 2);
     run(f, "a.wasm", "-owide");
-    assert_string_equal(f->errors, "roost: inspect has -o table and -o json\n");
+    assert_string_equal(f->errors, "roost: --output wide: must be one of table, json, yaml\n");
     run(f, "--help", NULL);
     assert_int_equal(f->status, 0);
     assert_non_null(strstr(f->out, "roost inspect ring.wasm -o json"));
