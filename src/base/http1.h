@@ -189,6 +189,40 @@ int http1_get_unix(struct http1_answer *out, const char *path, const char *targe
                    unsigned timeout_ms, struct err *err) ERR_CHECK;
 void http1_answer_free(struct http1_answer *a);
 
+/* As http1_ask_unix, for an answer that goes on: each piece of the body of a 200 is handed over as
+ * it comes, until `each` returns false or the answer ends; out->body stays empty then. Its head
+ * must come within HTTP1_CLIENT_TIMEOUT_MS; after it any silence is fine. A body of another status
+ * is in out. ERR_NET: also where the answer is cut before its end. */
+typedef bool http1_piece(void *ctx, const uint8_t *data, size_t len);
+int http1_follow_unix(struct http1_answer *out, const char *path,
+                      const struct http1_question *question, http1_piece *each, void *ctx,
+                      struct err *err) ERR_CHECK;
+
+/* --- reading answers, for the client --- */
+
+struct http1_head {
+    int status;
+    char content_type[64];
+    bool chunked;
+    uint64_t length; /* of the body, where it is not chunked */
+};
+
+/* The head of an answer: its length in bytes, 0 where more is needed, -1. Pure. */
+long http1_read_head(struct http1_head *out, const uint8_t *data, size_t len, struct err *err)
+    ERR_CHECK;
+
+/* A body in chunks, without extensions and trailers. Zero is its beginning. */
+struct http1_chunks {
+    unsigned at; /* one of the states in http1_client.c */
+    unsigned digits;
+    uint64_t left;
+};
+/* Takes all of data, which may be cut anywhere, and hands over what is in the chunks. 1: the body
+ * has ended; 0: more is to come; -1: malformed, or something is behind the end; 2: `each` wants no
+ * more. Pure. */
+int http1_read_chunks(struct http1_chunks *c, const uint8_t *data, size_t len, http1_piece *each,
+                      void *ctx);
+
 /* Reads a whole answer (to the end of the stream) out of data, for the client: 0, or -1. head: to a
  * HEAD, so its body is not there. Pure. */
 int http1_read_answer(struct http1_answer *out, const uint8_t *data, size_t len, bool head,

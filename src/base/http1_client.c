@@ -1,5 +1,6 @@
-/* The client: one request for each connection, blocking, with one deadline for all of it. What the
- * command line needs and no more; the daemon never calls it.
+/* The client: one request for each connection, blocking, with one deadline for all of it, or for an
+ * answer that goes on until its head. What the command line needs and no more; the daemon never
+ * calls it.
  */
 #include "base/auto.h"
 #include "base/clock.h"
@@ -166,4 +167,165 @@ int http1_get_unix(struct http1_answer *out, const char *path, const char *targe
     struct http1_question question = {.method = HTTP1_GET, .target = target};
 
     return http1_ask_unix(out, path, &question, timeout_ms, err);
+}
+
+/* --- answers that go on --- */
+
+/* Of a body in chunks: what the next byte is. */
+enum chunk_state { SIZE = 0, SIZE_LF, DATA, DATA_CR, DATA_LF, LAST_CR, LAST_LF, END };
+
+static int hex(uint8_t c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c |= 0x20;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* One byte that is not data. False: malformed. */
+static bool take_byte(struct http1_chunks *c, uint8_t byte)
+{
+    static const struct {
+        uint8_t byte;
+        enum chunk_state next;
+    } steps[] = {
+        [DATA_CR] = {'\r', DATA_LF},
+        [DATA_LF] = {'\n', SIZE},
+        [LAST_CR] = {'\r', LAST_LF},
+        [LAST_LF] = {'\n', END},
+    };
+
+    if (c->at == SIZE && hex(byte) >= 0 && c->digits < 8) {
+        c->left = c->left * 16 + (uint64_t)hex(byte);
+        c->digits++;
+        return true;
+    }
+    if (c->at == SIZE) {
+        c->at = SIZE_LF;
+        return c->digits > 0 && byte == '\r';
+    }
+    if (c->at == SIZE_LF) {
+        c->at = c->left ? DATA : LAST_CR;
+        c->digits = 0;
+        return byte == '\n';
+    }
+    if (c->at == END || byte != steps[c->at].byte)
+        return false;
+    c->at = steps[c->at].next;
+    return true;
+}
+
+int http1_read_chunks(struct http1_chunks *c, const uint8_t *data, size_t len, http1_piece *each,
+                      void *ctx)
+{
+    while (len) {
+        size_t n = 1;
+
+        if (c->at == DATA) {
+            n = c->left < len ? (size_t)c->left : len;
+            if (!each(ctx, data, n))
+                return 2;
+            c->left -= n;
+            c->at = c->left ? DATA : DATA_CR;
+        } else if (!take_byte(c, *data)) {
+            return -1;
+        }
+        data += n;
+        len -= n;
+    }
+    return c->at == END;
+}
+
+/* At least one byte more behind in. deadline 0: waits for ever. */
+static int receive_some(struct buf *in, int fd, uint64_t deadline_ns, struct err *err)
+{
+    for (;;) {
+        struct pollfd p = {.fd = fd, .events = POLLIN};
+        ssize_t n;
+
+        if (buf_reserve(in, 16384, err) < 0)
+            return -1;
+        n = recv(fd, in->data + in->len, 16384, 0);
+        if (n > 0) {
+            in->len += (size_t)n;
+            return 0;
+        }
+        if (n == 0 || errno == ECONNRESET)
+            return err_set(err, ERR_NET, 0, "the connection broke");
+        if (errno != EAGAIN && errno != EINTR)
+            return err_set(err, ERR_NET, errno, "receive");
+        if (deadline_ns && wait_for(fd, POLLIN, deadline_ns, err) < 0)
+            return -1;
+        if (!deadline_ns)
+            poll(&p, 1, -1);
+    }
+}
+
+/* The pieces of a body in chunks; what came of it already is in `in`. */
+static int follow_chunks(int fd, struct buf *in, http1_piece *each, void *ctx, struct err *err)
+{
+    struct http1_chunks chunks = {0};
+
+    for (;;) {
+        int rc = http1_read_chunks(&chunks, in->data, in->len, each, ctx);
+
+        if (rc < 0)
+            return err_set(err, ERR_NET, 0, "malformed answer: its chunks");
+        if (rc > 0)
+            return 0;
+        in->len = 0;
+        if (receive_some(in, fd, 0, err) < 0)
+            return -1;
+    }
+}
+
+/* A body of a stated length, whole. */
+static int receive_body(struct http1_answer *out, int fd, const struct http1_head *h,
+                        struct buf *in, uint64_t deadline_ns, struct err *err)
+{
+    if (h->length > HTTP1_BODY_BYTES_MAX)
+        return err_set(err, ERR_LIMIT, 0, "answer over %u bytes", HTTP1_BODY_BYTES_MAX);
+    while (in->len < h->length)
+        if (receive_some(in, fd, deadline_ns, err) < 0)
+            return -1;
+    return buf_append(&out->body, in->data, (size_t)h->length, err);
+}
+
+int http1_follow_unix(struct http1_answer *out, const char *path,
+                      const struct http1_question *question, http1_piece *each, void *ctx,
+                      struct err *err)
+{
+    uint64_t deadline_ns = clock_now_ns() + HTTP1_CLIENT_TIMEOUT_MS * NS_PER_MS;
+    AUTO_BUF struct buf request = {.max = 2 * HTTP1_TARGET_MAX};
+    AUTO_BUF struct buf in = {.max = HTTP1_HEAD_BYTES_MAX + HTTP1_BODY_BYTES_MAX + 65536};
+    AUTO_CLOSE int fd = -1;
+    struct http1_head h;
+    long used = 0;
+
+    *out = (struct http1_answer){.body.max = HTTP1_BODY_BYTES_MAX};
+    if (put_head(&request, question, err) < 0)
+        return err_wrap(err, "request");
+    if (open_socket(&fd, path, deadline_ns, err) < 0 ||
+        send_all(fd, (const char *)request.data, request.len, deadline_ns, err) < 0 ||
+        send_all(fd, question->body, question->body_len, deadline_ns, err) < 0)
+        return -1;
+    while (used == 0) {
+        if (receive_some(&in, fd, deadline_ns, err) < 0)
+            return -1;
+        used = http1_read_head(&h, in.data, in.len, err);
+    }
+    if (used < 0)
+        return -1;
+    buf_consume(&in, (size_t)used);
+    out->status = h.status;
+    memcpy(out->content_type, h.content_type, sizeof(h.content_type));
+    if (h.chunked)
+        return follow_chunks(fd, &in, each, ctx, err);
+    if (receive_body(out, fd, &h, &in, deadline_ns, err) < 0)
+        return -1;
+    if (h.status == 200 && out->body.len) {
+        each(ctx, out->body.data, out->body.len);
+        buf_free(&out->body);
+    }
+    return 0;
 }

@@ -215,13 +215,12 @@ long http1_read_request(const uint8_t *data, size_t len, struct http1_request *r
 
 /* --- answers --- */
 
-static int malformed(struct http1_answer *out, struct err *err, const char *why)
+static int malformed(struct err *err, const char *why)
 {
-    http1_answer_free(out);
     return err_set(err, ERR_NET, 0, "malformed answer: %s", why);
 }
 
-static void keep_content_type(struct http1_answer *out, const struct header *headers, size_t count)
+static void keep_content_type(struct http1_head *out, const struct header *headers, size_t count)
 {
     struct span type;
     size_t n;
@@ -233,29 +232,61 @@ static void keep_content_type(struct http1_answer *out, const struct header *hea
     out->content_type[n] = 0;
 }
 
+/* Exactly one way to know where the body ends. */
+static int read_framing(struct http1_head *out, const struct header *headers, size_t count,
+                        struct err *err)
+{
+    struct span length, coding;
+    unsigned lengths = find_header(headers, count, "content-length", &length);
+    unsigned codings = find_header(headers, count, "transfer-encoding", &coding);
+
+    if (lengths + codings != 1)
+        return malformed(err, "no certain length");
+    out->chunked = codings == 1;
+    if (out->chunked)
+        return span_is_word(coding, "chunked") ? 0 : malformed(err, "an unknown transfer coding");
+    if (span_number(length) < 0)
+        return malformed(err, "no certain length");
+    out->length = (uint64_t)span_number(length);
+    return 0;
+}
+
+long http1_read_head(struct http1_head *out, const uint8_t *data, size_t len, struct err *err)
+{
+    struct header headers[HTTP1_HEADERS_MAX];
+    uint16_t status = 0;
+    size_t count = 0;
+    ptrdiff_t used = len ? roost_http_response(data, len, &status, headers, &count) : 0;
+
+    *out = (struct http1_head){0};
+    if (used < 0 || (used > 0 && (status < 200 || status > 599)))
+        return malformed(err, "no HTTP");
+    if (used == 0)
+        return len < HTTP1_HEAD_BYTES_MAX ? 0 : malformed(err, "a head over its limit");
+    out->status = status;
+    keep_content_type(out, headers, count);
+    return read_framing(out, headers, count, err) < 0 ? -1 : used;
+}
+
 int http1_read_answer(struct http1_answer *out, const uint8_t *data, size_t len, bool head,
                       struct err *err)
 {
-    struct header headers[HTTP1_HEADERS_MAX];
-    struct span value;
-    uint16_t status = 0;
-    size_t count = 0, body_len;
-    ptrdiff_t used = len ? roost_http_response(data, len, &status, headers, &count) : 0;
+    struct http1_head h;
+    long used = http1_read_head(&h, data, len, err);
+    size_t body_len;
 
     *out = (struct http1_answer){.body.max = HTTP1_BODY_BYTES_MAX};
-    if (used < 0 || (used > 0 && (status < 200 || status > 599)))
-        return malformed(out, err, "no HTTP");
+    if (used < 0)
+        return -1;
     if (used == 0)
-        return malformed(out, err, "cut within the head");
-    if (find_header(headers, count, "transfer-encoding", &value))
-        return malformed(out, err, "a transfer coding that was not asked for");
+        return malformed(err, "cut within the head");
+    if (h.chunked)
+        return malformed(err, "a transfer coding that was not asked for");
     body_len = len - (size_t)used;
-    if (find_header(headers, count, "content-length", &value) != 1 || span_number(value) < 0)
-        return malformed(out, err, "no certain length");
-    if (head ? body_len != 0 : (unsigned long long)span_number(value) != body_len)
-        return malformed(out, err, "cut within the body");
-    out->status = status;
-    keep_content_type(out, headers, count);
+    if (head ? body_len != 0 : h.length != body_len)
+        return malformed(err, "cut within the body");
+    out->status = h.status;
+    memcpy(out->content_type, h.content_type, sizeof(h.content_type));
     if (buf_append(&out->body, data + used, body_len, err) < 0) {
         http1_answer_free(out);
         return err_wrap(err, "answer");

@@ -14,6 +14,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/http1.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -182,9 +183,28 @@ void cli_wrap(FILE *out, const char *text, int indent, int width, int column);
 
 /* --- the daemon --- */
 
-/* GET target from the daemon's socket; *out is a new reference.
- * ERR_NET, ERR_DENIED, ERR_TIMEOUT: cannot reach it; ERR_NOT_FOUND: its 404. */
+struct cli_answer {
+    int status;
+    json_t *json; /* NULL: none; the caller's */
+};
+
+/* Asks the daemon at its socket. Any status is a success; timeout_ms 0: HTTP1_CLIENT_TIMEOUT_MS.
+ * ERR_NET, ERR_DENIED, ERR_TIMEOUT: cannot reach it. */
+int cli_ask(struct cli_answer *out, const char *state, const struct http1_question *question,
+            unsigned timeout_ms, struct err *err) ERR_CHECK;
+/* Sets err to what a status other than 200 and its problem+json say; returns -1. 400, 422:
+ * ERR_INVALID; 403: ERR_DENIED; 404: ERR_NOT_FOUND; 409: ERR_EXISTS; 413: ERR_LIMIT; 429, 503:
+ * ERR_AGAIN; others: ERR_NET. */
+int cli_refused(const struct cli_answer *a, struct err *err);
+/* GET target; *out is a new reference. Errors are those of both above. */
 int cli_fetch(json_t **out, const char *state, const char *target, struct err *err) ERR_CHECK;
+/* GET of a stream: each object as it comes, borrowed, until `each` returns false, the stream ends
+ * or nobody reads stdout any more. ERR_AGAIN: the daemon cut it; ERR_NET: it broke. */
+typedef bool cli_each(void *ctx, json_t *object);
+int cli_follow(const char *state, const char *target, cli_each *each, void *ctx, struct err *err)
+    ERR_CHECK;
+/* Appends a parameter to a target, encoded. */
+int cli_query(struct buf *target, const char *name, const char *value, struct err *err) ERR_CHECK;
 
 /* --- output --- */
 

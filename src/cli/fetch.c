@@ -1,4 +1,4 @@
-/* One question to the daemon, and its failures told in a way that says what to do. */
+/* Questions to the daemon, and its failures told in a way that says what to do. */
 #include "base/http1.h"
 #include "base/text.h"
 #include "cli/cli.h"
@@ -6,6 +6,10 @@
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
+
+#define LINE_BYTES_MAX (4u * MIB) /* of a stream */
+
+/* --- what went wrong --- */
 
 static const char *advice(char *out, size_t size, const char *state, const struct err *why)
 {
@@ -26,34 +30,177 @@ static int unreachable(const char *path, const char *state, struct err *err)
                           why.msg, advice(hint, sizeof(hint), state, &why));
 }
 
-/* The text of a problem+json, else the status. */
-static int refused(const struct http1_answer *a, struct err *err)
+/* What a status of the API means to whoever asked. */
+static enum err_code code_of(int status)
 {
-    json_t *problem = json_loadb((const char *)a->body.data, a->body.len, 0, NULL);
-    char detail[256];
+    static const struct {
+        int status;
+        enum err_code code;
+    } codes[] = {
+        {400, ERR_INVALID}, {401, ERR_DENIED},      {403, ERR_DENIED}, {404, ERR_NOT_FOUND},
+        {409, ERR_EXISTS},  {410, ERR_GONE},        {413, ERR_LIMIT},  {414, ERR_LIMIT},
+        {422, ERR_INVALID}, {429, ERR_AGAIN},       {503, ERR_AGAIN},  {504, ERR_TIMEOUT},
+        {507, ERR_IO},      {501, ERR_UNSUPPORTED},
+    };
 
-    snprintf(detail, sizeof(detail), "%s", cli_text(problem, "detail"));
-    text_clean(detail);
-    json_decref(problem);
-    return err_set_status(err, a->status == 404 ? ERR_NOT_FOUND : ERR_NET, a->status,
-                          "the daemon answers %d %s%s%s", a->status, http1_reason(a->status),
-                          *detail ? ": " : "", detail);
+    for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
+        if (codes[i].status == status)
+            return codes[i].code;
+    return ERR_NET;
 }
 
-int cli_fetch(json_t **out, const char *state, const char *target, struct err *err)
+int cli_refused(const struct cli_answer *a, struct err *err)
+{
+    char detail[ERR_MSG_MAX];
+
+    snprintf(detail, sizeof(detail), "%s", cli_text(a->json, "detail"));
+    text_clean(detail);
+    return err_set_status(err, code_of(a->status), a->status, "the daemon answers %d %s%s%s",
+                          a->status, http1_reason(a->status), *detail ? ": " : "", detail);
+}
+
+/* --- asking --- */
+
+static int socket_path(char out[PATH_MAX], const char *state, struct err *err)
+{
+    if (snprintf(out, PATH_MAX, "%s/admin.sock", state) >= PATH_MAX)
+        return err_set(err, ERR_LIMIT, 0, "--state %.80s...: the path is too long", state);
+    return 0;
+}
+
+int cli_ask(struct cli_answer *out, const char *state, const struct http1_question *question,
+            unsigned timeout_ms, struct err *err)
 {
     AUTO_ANSWER struct http1_answer a = {0};
     char path[PATH_MAX];
 
-    *out = NULL;
-    if (snprintf(path, sizeof(path), "%s/admin.sock", state) >= (int)sizeof(path))
-        return err_set(err, ERR_LIMIT, 0, "--state %.80s...: the path is too long", state);
-    if (http1_get_unix(&a, path, target, 0, err) < 0)
+    *out = (struct cli_answer){0};
+    if (socket_path(path, state, err) < 0)
+        return -1;
+    if (http1_ask_unix(&a, path, question, timeout_ms, err) < 0)
         return unreachable(path, state, err);
-    if (a.status != 200)
-        return refused(&a, err);
-    *out = json_loadb((const char *)a.body.data, a.body.len, 0, NULL);
-    if (!*out)
+    out->status = a.status;
+    out->json = json_loadb((const char *)a.body.data, a.body.len, 0, NULL);
+    if (!out->json && a.body.len && a.status == 200)
         return err_set(err, ERR_NET, 0, "the daemon at %s answers what is no JSON", path);
+    return 0;
+}
+
+int cli_fetch(json_t **out, const char *state, const char *target, struct err *err)
+{
+    struct http1_question question = {.method = HTTP1_GET, .target = target};
+    struct cli_answer a;
+
+    *out = NULL;
+    if (cli_ask(&a, state, &question, 0, err) < 0)
+        return -1;
+    if (a.status != 200) {
+        cli_refused(&a, err);
+        json_decref(a.json);
+        return -1;
+    }
+    if (!a.json)
+        return err_set(err, ERR_NET, 0, "the daemon answers nothing to %.80s", target);
+    *out = a.json;
+    return 0;
+}
+
+/* --- streams --- */
+
+struct follow {
+    struct buf line;
+    cli_each *each;
+    void *ctx;
+    struct err *err;
+    bool stopped, failed;
+};
+
+/* One line; the last of a stream that was cut says why. */
+static bool take_line(struct follow *f, const char *text, size_t len)
+{
+    json_t *object = json_loadb(text, len, 0, NULL);
+    bool on = true;
+
+    if (!json_is_object(object)) {
+        err_set(f->err, ERR_NET, 0, "the daemon sends a line that is no JSON object");
+        f->failed = true;
+    } else if (json_is_string(json_object_get(object, "error")) && json_object_size(object) == 1) {
+        err_set(f->err, ERR_AGAIN, 0, "the daemon ended the stream: %.200s",
+                cli_text(object, "error"));
+        f->failed = true;
+    } else {
+        on = f->each(f->ctx, object);
+    }
+    json_decref(object);
+    f->stopped = !on;
+    return on && !f->failed;
+}
+
+static bool take_piece(void *ctx, const uint8_t *data, size_t len)
+{
+    struct follow *f = ctx;
+
+    while (len) {
+        const uint8_t *end = memchr(data, '\n', len);
+        size_t n = end ? (size_t)(end - data) : len;
+
+        if (buf_append(&f->line, data, n, f->err) < 0) {
+            f->failed = true;
+            return false;
+        }
+        if (!end)
+            return true;
+        if (f->line.len && !take_line(f, (const char *)f->line.data, f->line.len))
+            return false;
+        f->line.len = 0;
+        data += n + 1;
+        len -= n + 1;
+    }
+    return fflush(stdout) == 0; /* else nobody reads it any more */
+}
+
+int cli_follow(const char *state, const char *target, cli_each *each, void *ctx, struct err *err)
+{
+    struct http1_question question = {.method = HTTP1_GET, .target = target};
+    struct follow f = {.line.max = LINE_BYTES_MAX, .each = each, .ctx = ctx, .err = err};
+    AUTO_ANSWER struct http1_answer a = {0};
+    struct cli_answer answer;
+    char path[PATH_MAX];
+    int rc;
+
+    if (socket_path(path, state, err) < 0)
+        return -1;
+    rc = http1_follow_unix(&a, path, &question, take_piece, &f, err);
+    buf_free(&f.line);
+    if (f.failed)
+        return -1;
+    if (rc < 0)
+        return a.status == 200 ? err_wrap(err, "the daemon at %s", path)
+                               : unreachable(path, state, err);
+    if (a.status == 200)
+        return 0;
+    answer =
+        (struct cli_answer){a.status, json_loadb((const char *)a.body.data, a.body.len, 0, NULL)};
+    cli_refused(&answer, err);
+    json_decref(answer.json);
+    return -1;
+}
+
+/* --- targets --- */
+
+int cli_query(struct buf *target, const char *name, const char *value, struct err *err)
+{
+    bool first = !target->len || !memchr(target->data, '?', target->len);
+
+    if (buf_printf(target, err, "%c%s=", first ? '?' : '&', name) < 0)
+        return -1;
+    for (; *value; value++) {
+        unsigned char c = (unsigned char)*value;
+        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                     strchr("-._~", c);
+
+        if (buf_printf(target, err, plain ? "%c" : "%%%02X", c) < 0)
+            return -1;
+    }
     return 0;
 }

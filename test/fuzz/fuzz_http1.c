@@ -1,5 +1,6 @@
-/* Heads of requests (first byte even) and whole answers (odd): what is taken stays within the
- * limits, and a request that is taken whole is never taken from a part of it.
+/* Heads of requests (first byte even), whole answers and bodies in chunks (odd): what is taken
+ * stays within the limits, a request that is taken whole is never taken from a part of it, and a
+ * body in chunks is the same however it was cut.
  */
 #include "base/http1.h"
 
@@ -54,13 +55,35 @@ static void check_answer(const uint8_t *data, size_t len)
     http1_answer_free(&a);
 }
 
+static bool count_piece(void *ctx, const uint8_t *data, size_t len)
+{
+    size_t *total = ctx;
+
+    for (size_t i = 0; i < len; i++)
+        *total += data[i] + 1u;
+    return true;
+}
+
+static void check_chunks(const uint8_t *data, size_t len)
+{
+    struct http1_chunks whole = {0}, cut = {0};
+    size_t of_whole = 0, of_cut = 0;
+    int rc = http1_read_chunks(&whole, data, len, count_piece, &of_whole), piece = 0;
+
+    for (size_t i = 0; i < len && piece >= 0; i++)
+        piece = http1_read_chunks(&cut, data + i, 1, count_piece, &of_cut);
+    assert(rc == piece && of_whole == of_cut);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
     if (len == 0)
         return 0;
     if (data[0] % 2 == 0)
         check_request(data + 1, len - 1);
-    else
+    if (data[0] % 2 == 1) {
         check_answer(data + 1, len - 1);
+        check_chunks(data + 1, len - 1);
+    }
     return 0;
 }
