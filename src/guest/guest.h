@@ -82,6 +82,8 @@ struct sub;    /* one trigger of one guest, in the eyes of trigger/ */
 
 struct guest_counts {
     uint64_t wakes, fresh_starts, sleeps, abandoned, events, failures, traps, calls, refusals;
+    uint64_t cpu_ns;     /* running time of all events, those that trapped included */
+    uint64_t handled_ns; /* of all events that were handled: from being due until returned */
 };
 
 /* A token bucket for its log; whoever owns the awake owns this. */

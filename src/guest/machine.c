@@ -292,6 +292,8 @@ static void event_over(struct guest *g)
 {
     note_refusals(g);
     guest_log_settle(g);
+    g->counts.cpu_ns += g->awake->cpu_ns;
+    g->all->stats.counts.cpu_ns += g->awake->cpu_ns;
     ticker_end(g->all->ticker);
     event_clear(&g->awake->ev);
 }
@@ -334,6 +336,8 @@ static void note_latency(struct guest *g)
     }
     note_wake(g);
     note_running(g);
+    g->counts.handled_ns += a->done_ns - a->put_ns;
+    st->counts.handled_ns += a->done_ns - a->put_ns;
     g->counts.events++;
     st->counts.events++;
 }

@@ -54,14 +54,16 @@ json_t *report_guest(const struct guest *g)
     const struct guest_counts *c = &g->counts;
 
     return json_pack(
-        "{s:s, s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:I, s:I}",
+        "{s:s, s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:I, s:I, "
+        "s:I, s:I}",
         "namespace", g->spec->namespace_, "name", g->spec->name, "state", state_of(g), "module",
         g->spec->module, "created", time_text(g->created_wall_ms), "wakes", (json_int_t)c->wakes,
         "freshStarts", (json_int_t)c->fresh_starts, "sleeps", (json_int_t)c->sleeps, "events",
         (json_int_t)c->events, "failures", (json_int_t)c->failures, "traps", (json_int_t)c->traps,
         "refusals", (json_int_t)c->refusals, "queued", (json_int_t)mailbox_len(g->mailbox),
         "lastError", last_error(g), "lastRefusal", g->last_refusal ? g->last_refusal : "",
-        "memoryBytes", memory_bytes(g), "snapshotBytes", snapshot_bytes(g));
+        "memoryBytes", memory_bytes(g), "snapshotBytes", snapshot_bytes(g), "cpuNs",
+        (json_int_t)c->cpu_ns, "handledNs", (json_int_t)c->handled_ns);
 }
 
 json_t *report_reject(const struct err *err)
@@ -170,6 +172,15 @@ static json_int_t pss_bytes(void)
     return kib * 1024;
 }
 
+/* Of all threads, in the kernel too. */
+static json_int_t process_cpu_ns(void)
+{
+    struct timespec t = {0};
+
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (json_int_t)t.tv_sec * (json_int_t)NS_PER_S + t.tv_nsec;
+}
+
 static json_t *disk_json(const struct report *r)
 {
     struct arena_stats arena;
@@ -212,7 +223,7 @@ json_t *report_stats(const struct report *r)
     return json_pack(
         "{s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, "
         "s:I, "
-        "s:I, s:I, s:f}",
+        "s:I, s:I, s:f, s:I, s:I, s:I}",
         "guests", (json_int_t)st->guests, "states", states_json(st), "wakes", (json_int_t)c->wakes,
         "freshStarts", (json_int_t)c->fresh_starts, "sleeps", (json_int_t)c->sleeps, "abandoned",
         (json_int_t)c->abandoned, "events", (json_int_t)c->events, "failures",
@@ -222,7 +233,8 @@ json_t *report_stats(const struct report *r)
         hist_json(&calls.awake), "disk", disk_json(r), "room", room_json(r), "pssBytes",
         pss_bytes(), "connections", (json_int_t)kube.connections + calls.connections, "requests",
         (json_int_t)kube.requests + (json_int_t)calls.requests, "uptime_s",
-        (double)(clock_now_ns() - r->started_ns) / (double)NS_PER_S);
+        (double)(clock_now_ns() - r->started_ns) / (double)NS_PER_S, "guestCpuNs",
+        (json_int_t)c->cpu_ns, "handledNs", (json_int_t)c->handled_ns, "cpuNs", process_cpu_ns());
 }
 
 void report_reset(const struct report *r)
