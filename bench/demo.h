@@ -2,9 +2,9 @@
 #ifndef ROOST_BENCH_DEMO_H
 #define ROOST_BENCH_DEMO_H
 
+#include "base/screen.h"
 #include "result.h"
 #include "ringkit.h"
-#include "screen.h"
 
 #define DEMO_NOTES      6 /* the newest ones, on the display */
 #define DEMO_NOTE_BYTES 256

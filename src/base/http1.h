@@ -172,6 +172,9 @@ struct http1_question {
     size_t body_len;
     const char *host;  /* NULL: localhost */
     const char *token; /* sent as a bearer token; NULL: none */
+    /* Told how much of the body was sent, now and then and at its end; NULL: nobody is. */
+    void (*progress)(void *ctx, size_t done, size_t total);
+    void *progress_ctx;
 };
 
 /* The same over a stream socket that is connected already; fd is the caller's. */

@@ -12,6 +12,8 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#define PROGRESS_STEP (512u * KIB) /* of a body, between two reports */
+
 static enum err_code code_of_errno(int sys)
 {
     return sys == EACCES || sys == EPERM ? ERR_DENIED : ERR_NET;
@@ -84,6 +86,23 @@ static int send_all(int fd, const char *data, size_t len, uint64_t deadline_ns, 
     return 0;
 }
 
+static int send_body(int fd, const struct http1_question *q, uint64_t deadline_ns, struct err *err)
+{
+    const char *body = q->body;
+    size_t step = q->progress ? PROGRESS_STEP : q->body_len;
+
+    for (size_t done = 0; done < q->body_len;) {
+        size_t n = q->body_len - done < step ? q->body_len - done : step;
+
+        if (send_all(fd, body + done, n, deadline_ns, err) < 0)
+            return -1;
+        done += n;
+        if (q->progress)
+            q->progress(q->progress_ctx, done, q->body_len);
+    }
+    return 0;
+}
+
 static int receive_all(struct buf *in, int fd, uint64_t deadline_ns, struct err *err)
 {
     for (;;) {
@@ -135,8 +154,7 @@ static int ask(struct http1_answer *out, int fd, const struct http1_question *qu
     if (put_head(&request, question, err) < 0)
         return err_wrap(err, "request");
     if (send_all(fd, (const char *)request.data, request.len, deadline_ns, err) < 0 ||
-        send_all(fd, question->body, question->body_len, deadline_ns, err) < 0 ||
-        receive_all(&in, fd, deadline_ns, err) < 0)
+        send_body(fd, question, deadline_ns, err) < 0 || receive_all(&in, fd, deadline_ns, err) < 0)
         return -1;
     return http1_read_answer(out, in.data ? in.data : (const uint8_t *)"", in.len,
                              question->method == HTTP1_HEAD, err);
@@ -307,7 +325,7 @@ int http1_follow_unix(struct http1_answer *out, const char *path,
         return err_wrap(err, "request");
     if (open_socket(&fd, path, deadline_ns, err) < 0 ||
         send_all(fd, (const char *)request.data, request.len, deadline_ns, err) < 0 ||
-        send_all(fd, question->body, question->body_len, deadline_ns, err) < 0)
+        send_body(fd, question, deadline_ns, err) < 0)
         return -1;
     while (used == 0) {
         if (receive_some(&in, fd, deadline_ns, err) < 0)

@@ -66,6 +66,15 @@ _Static_assert(HTTP1_TLS_CLIENTS_MAX < HTTP1_CONNECTIONS_MAX,
 _Static_assert(HTTP1_TARGET_MAX < HTTP1_HEAD_BYTES_MAX, "a target is part of a head");
 _Static_assert(HTTP1_STREAMS_MAX < HTTP1_CONNECTIONS_MAX, "streams leave room for requests");
 
+/* --- the command line --- */
+#define CLI_ACT_TIMEOUT_MS    130000u /* an event in hand is finished first: past the daemon's own */
+#define CLI_APPLY_TIMEOUT_MS  130000u
+#define CLI_UPLOAD_TIMEOUT_MS 120000u
+#define CLI_LINE_BYTES_MAX    (4u * MIB)  /* of a stream */
+#define MANIFESTS_BYTES_MAX   (32u * MIB) /* of one apply */
+
+_Static_assert(CLI_ACT_TIMEOUT_MS > HTTP1_WORK_TIMEOUT_MS, "the daemon gives up first");
+
 /* --- a guest's manifest: defaults and ceilings --- */
 #define SPEC_FILE_BYTES_MAX    (512u * MIB) /* of any number of documents ... */
 #define SPEC_BYTES_MAX         MIB          /* ... of this size */

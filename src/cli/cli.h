@@ -15,6 +15,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "base/http1.h"
+#include "base/limits.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -80,8 +81,9 @@ struct verb {
 /* All of them, up to NULL, in the order in which they are listed. */
 extern const struct verb *const cli_verbs[];
 
-extern const struct verb verb_completion, verb_describe, verb_get, verb_inspect, verb_reference,
-    verb_serve, verb_version;
+extern const struct verb verb_apply, verb_compile, verb_completion, verb_delete, verb_describe,
+    verb_events, verb_get, verb_inspect, verb_logs, verb_reference, verb_serve, verb_sleep,
+    verb_top, verb_version, verb_wake;
 
 /* Options that several verbs have, alike. */
 #define CLI_OPTION_STATE                                                                           \
@@ -94,6 +96,24 @@ extern const struct verb verb_completion, verb_describe, verb_get, verb_inspect,
         .name = "output", .letter = 'o', .arg = "FORMAT", .help = "how to print it",               \
         .words = (list), .def = "table"                                                            \
     }
+#define CLI_OPTION_SELECTOR                                                                        \
+    {                                                                                              \
+        .name = "selector", .letter = 'l', .arg = "LABELS",                                        \
+        .help = "only guests with these labels: a=b, a!=b, a, !a, a in (b,c), with commas between" \
+    }
+#define CLI_OPTION_ALL_NAMESPACES                                                                  \
+    {                                                                                              \
+        .name = "all-namespaces", .letter = 'A', .help = "of all namespaces"                       \
+    }
+/* How a verb is told which guests to act on; cli_choose reads it. */
+#define CLI_OPTIONS_CHOICE                                                                         \
+    CLI_OPTION_SELECTOR, {.name = "all", .help = "all guests of the namespace, or with -A all"},   \
+        {.name = "namespace",                                                                      \
+         .letter = 'n',                                                                            \
+         .arg = "NAME",                                                                            \
+         .what = CLI_SPACE,                                                                        \
+         .help = "their namespace; of names without one it is default"},                           \
+        CLI_OPTION_ALL_NAMESPACES
 extern const char *const cli_formats_list[]; /* table, wide, json, yaml, name */
 extern const char *const cli_formats_one[];  /* table, json, yaml */
 
@@ -155,6 +175,8 @@ int cli_guest_id(const struct cli_line *line, const char *text, struct cli_id *o
 /* As above, and fit for a path: a namespace that nobody named is `default`. */
 int cli_one_guest(const struct cli_line *line, const char *text, struct cli_id *out,
                   struct err *err) ERR_CHECK;
+/* cli_split_name of a name that is fit for a path. */
+int cli_path_id(const char *text, struct cli_id *out, struct err *err) ERR_CHECK;
 /* True for "guest" and "guests", which may stand before a name, as in kubectl. */
 bool cli_is_kind(const char *word);
 
@@ -206,6 +228,31 @@ int cli_follow(const char *state, const char *target, cli_each *each, void *ctx,
 /* Appends a parameter to a target, encoded. */
 int cli_query(struct buf *target, const char *name, const char *value, struct err *err) ERR_CHECK;
 
+/* Has roost-compile make the module's image; up to some seconds. *signum: SIGINT or SIGTERM came
+ * meanwhile; nothing was left behind, and nothing is to be said. Errors are those of a compile. */
+int cli_compile(const char *module, const uint8_t *digest, const char *image, int *signum,
+                struct err *err) ERR_CHECK;
+
+/* --- the guests that a verb acts on --- */
+
+/* The target of a list: the namespace of id, the line's selector. */
+int cli_guests_target(struct buf *out, const struct cli_line *line, const struct cli_id *id,
+                      struct err *err) ERR_CHECK;
+/* For verbs with CLI_OPTIONS_CHOICE: the names among the arguments, or all that -l, --all, -n and
+ * -A leave. *out is the caller's, also after an error. ERR_USAGE: none or several of these ways. */
+int cli_choose(struct cli_id **out, size_t *n, const struct cli_line *line, struct err *err)
+    ERR_CHECK;
+/* act on each, also after one failed, unless the daemon cannot be reached; all errors but the last
+ * are printed, the last is returned. */
+int cli_for_each(const struct cli_id *ids, size_t n,
+                 int (*act)(void *ctx, const struct cli_id *id, struct err *err), void *ctx,
+                 struct err *err) ERR_CHECK;
+/* A request about one guest: /v1/guests/NAMESPACE/NAME, and action where it is not empty. Other
+ * statuses than 200 are errors as in cli_refused, in words about the guest. out->json is the
+ * caller's where it succeeds. */
+int cli_act(struct cli_answer *out, const struct cli_line *line, enum http1_method method,
+            const struct cli_id *id, const char *action, struct err *err) ERR_CHECK;
+
 /* --- output --- */
 
 struct cli_table;
@@ -215,9 +262,9 @@ int cli_table_new(struct cli_table **out, const char *const *headers, size_t nco
     ERR_CHECK;
 /* Copies and cleans the cells; NULL is an empty one. */
 int cli_table_row(struct cli_table *t, const char *const *cells, struct err *err) ERR_CHECK;
-/* Prints the rows from `from` on behind so many blanks, with the header where from is 0; widths are
- * those of all rows. */
-void cli_table_print(const struct cli_table *t, size_t from, int indent, FILE *out);
+/* Prints the rows behind so many blanks, below the header where it is the first time, and forgets
+ * them; widths are those of all rows so far. */
+void cli_table_flush(struct cli_table *t, int indent, FILE *out);
 size_t cli_table_rows(const struct cli_table *t);
 void cli_table_free(struct cli_table *t);
 

@@ -1,13 +1,12 @@
 /* Questions to the daemon, and its failures told in a way that says what to do. */
 #include "base/http1.h"
+#include "base/limits.h"
 #include "base/text.h"
 #include "cli/cli.h"
 
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
-
-#define LINE_BYTES_MAX (4u * MIB) /* of a stream */
 
 /* --- what went wrong --- */
 
@@ -162,7 +161,7 @@ static bool take_piece(void *ctx, const uint8_t *data, size_t len)
 int cli_follow(const char *state, const char *target, cli_each *each, void *ctx, struct err *err)
 {
     struct http1_question question = {.method = HTTP1_GET, .target = target};
-    struct follow f = {.line.max = LINE_BYTES_MAX, .each = each, .ctx = ctx, .err = err};
+    struct follow f = {.line.max = CLI_LINE_BYTES_MAX, .each = each, .ctx = ctx, .err = err};
     AUTO_ANSWER struct http1_answer a = {0};
     struct cli_answer answer;
     char path[PATH_MAX];

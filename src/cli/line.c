@@ -264,6 +264,18 @@ static bool is_path_safe(const char *text)
     return true;
 }
 
+static int path_safe(const struct cli_id *id, const char *text, struct err *err)
+{
+    if (is_path_safe(id->namespace_) && is_path_safe(id->name))
+        return 0;
+    return err_set(err, ERR_USAGE, 0, "%.80s: no guest has such a name", text);
+}
+
+int cli_path_id(const char *text, struct cli_id *out, struct err *err)
+{
+    return cli_split_name(text, out, err) < 0 ? -1 : path_safe(out, text, err);
+}
+
 int cli_one_guest(const struct cli_line *line, const char *text, struct cli_id *out,
                   struct err *err)
 {
@@ -271,7 +283,5 @@ int cli_one_guest(const struct cli_line *line, const char *text, struct cli_id *
         return -1;
     if (!*out->namespace_)
         memcpy(out->namespace_, "default", sizeof("default"));
-    if (!is_path_safe(out->namespace_) || !is_path_safe(out->name))
-        return err_set(err, ERR_USAGE, 0, "%.80s: no guest has such a name", text);
-    return 0;
+    return path_safe(out, text, err);
 }

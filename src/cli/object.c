@@ -193,7 +193,7 @@ static void print_as_table(const json_t *list, int depth, FILE *out)
     for (size_t i = 0; i < json_array_size(list); i++)
         if (add_row(t, first, json_array_get(list, i)) < 0)
             break;
-    cli_table_print(t, 0, 2 * depth, out);
+    cli_table_flush(t, 2 * depth, out);
     cli_table_free(t);
 }
 

@@ -11,7 +11,8 @@
 struct cli_table {
     const char *const *headers;
     size_t ncols, nrows, room;
-    char **cells; /* row after row */
+    char **cells;   /* row after row */
+    size_t *widths; /* of the rows that were flushed; NULL: none was */
 };
 
 int cli_table_new(struct cli_table **out, const char *const *headers, size_t ncols, struct err *err)
@@ -64,6 +65,9 @@ static size_t column_width(const struct cli_table *t, size_t col)
 {
     size_t widest = width(t->headers[col]);
 
+    if (t->widths && t->widths[col] > widest)
+        widest = t->widths[col];
+
     for (size_t row = 0; row < t->nrows; row++) {
         size_t w = width(t->cells[row * t->ncols + col]);
 
@@ -86,7 +90,14 @@ static void print_line(const char *const *cells, const size_t *widths, size_t nc
     fputc('\n', out);
 }
 
-void cli_table_print(const struct cli_table *t, size_t from, int indent, FILE *out)
+static void free_rows(struct cli_table *t)
+{
+    for (size_t i = 0; i < t->nrows * t->ncols; i++)
+        free(t->cells[i]);
+    t->nrows = 0;
+}
+
+void cli_table_flush(struct cli_table *t, int indent, FILE *out)
 {
     size_t *widths = calloc(t->ncols, sizeof(*widths));
 
@@ -94,11 +105,13 @@ void cli_table_print(const struct cli_table *t, size_t from, int indent, FILE *o
         return;
     for (size_t i = 0; i < t->ncols; i++)
         widths[i] = column_width(t, i);
-    if (from == 0)
+    if (!t->widths)
         print_line(t->headers, widths, t->ncols, indent, out);
-    for (size_t row = from; row < t->nrows; row++)
+    for (size_t row = 0; row < t->nrows; row++)
         print_line((const char *const *)&t->cells[row * t->ncols], widths, t->ncols, indent, out);
-    free(widths);
+    free_rows(t);
+    free(t->widths);
+    t->widths = widths;
 }
 
 size_t cli_table_rows(const struct cli_table *t)
@@ -110,8 +123,8 @@ void cli_table_free(struct cli_table *t)
 {
     if (!t)
         return;
-    for (size_t i = 0; i < t->nrows * t->ncols; i++)
-        free(t->cells[i]);
+    free_rows(t);
     free(t->cells);
+    free(t->widths);
     free(t);
 }

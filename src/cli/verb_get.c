@@ -52,12 +52,10 @@ static int fetch(json_t **out, const struct wanted *w, struct err *err)
 
 static int print_table(const json_t *guests, struct cli_table *t, bool wide, struct err *err)
 {
-    size_t from = cli_table_rows(t);
-
     for (size_t i = 0; i < json_array_size(guests); i++)
         if (cli_guest_row(t, json_array_get(guests, i), wide, time(NULL), err) < 0)
             return -1;
-    cli_table_print(t, from, 0, stdout);
+    cli_table_flush(t, 0, stdout);
     return 0;
 }
 

@@ -247,7 +247,7 @@ static char *table_text(bool wide)
     for (size_t i = 0; i < json_array_size(chosen); i++)
         assert_int_equal(
             cli_guest_row(t, json_array_get(chosen, i), wide, 1767323165 /* 03:06:05 */, NULL), 0);
-    cli_table_print(t, 0, 0, f);
+    cli_table_flush(t, 0, f);
     fclose(f);
     cli_table_free(t);
     json_decref(chosen);
@@ -309,7 +309,7 @@ static void test_messages_at_their_edge(void **state)
         assert_int_equal(cli_guest_row(t, guest, false, 0, NULL), 0);
         json_decref(guest);
     }
-    cli_table_print(t, 0, 0, f);
+    cli_table_flush(t, 0, f);
     fclose(f);
     memset(message, 'm', 61);
     message[60] = '\n';

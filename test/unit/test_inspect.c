@@ -43,10 +43,10 @@ static int teardown(void **state)
     return rmdir(f->dir.path);
 }
 
-static void run(struct fixture *f, const char *file, const char *option)
+static void run_verb(struct fixture *f, const char *verb, const char *file, const char *option)
 {
-    char *argv[] = {(char *)(uintptr_t) "roost", (char *)(uintptr_t) "inspect",
-                    (char *)(uintptr_t)file, (char *)(uintptr_t)option, NULL};
+    char *argv[] = {(char *)(uintptr_t) "roost", (char *)(uintptr_t)verb, (char *)(uintptr_t)file,
+                    (char *)(uintptr_t)option, NULL};
     FILE *real_out = stdout, *real_errors = stderr;
     size_t out_len, errors_len;
 
@@ -59,6 +59,11 @@ static void run(struct fixture *f, const char *file, const char *option)
     fclose(stderr);
     stdout = real_out;
     stderr = real_errors;
+}
+
+static void run(struct fixture *f, const char *file, const char *option)
+{
+    run_verb(f, "inspect", file, option);
 }
 
 static json_t *inspect(struct fixture *f, const char *module)
@@ -207,6 +212,35 @@ static void test_what_is_no_module(void **state)
     assert_non_null(strstr(f->errors, "this is no regular file"));
 }
 
+/* Into the state directory, where the daemon looks; a second time there is nothing to do. */
+static void test_compile(void **state)
+{
+    struct fixture *f = *state;
+    char module[512], option[512], image[1024];
+    char *end;
+
+    snprintf(module, sizeof(module), "%s/guests/nothing.wasm", ROOST_BINARY_DIR);
+    snprintf(option, sizeof(option), "--state=%s", f->dir.path);
+    run_verb(f, "compile", module, option);
+    assert_string_equal(f->errors, "");
+    assert_int_equal(f->status, 0);
+    end = strstr(f->out, " compiled, ");
+    assert_non_null(end);
+    snprintf(image, sizeof(image), "%.*s", (int)(end - f->out), f->out);
+    assert_int_equal(strncmp(image, f->dir.path, strlen(f->dir.path)), 0);
+    assert_int_equal(access(image, R_OK), 0);
+    run_verb(f, "compile", module, option);
+    assert_int_equal(f->status, 0);
+    assert_non_null(strstr(f->out, " unchanged\n"));
+    assert_int_equal(unlink(image), 0);
+    *strrchr(image, '/') = 0;
+    assert_int_equal(rmdir(image), 0);
+    run_verb(f, "compile", "nothing-here.wasm", option);
+    assert_int_equal(f->status, 4);
+    run_verb(f, "compile", NULL, NULL);
+    assert_int_equal(f->status, 2);
+}
+
 static void test_wrong_usage(void **state)
 {
     struct fixture *f = *state;
@@ -232,6 +266,7 @@ int main(void)
         TEST(test_what_could_not_be_deployed),
         TEST(test_for_people),
         TEST(test_what_is_no_module),
+        TEST(test_compile),
         TEST(test_wrong_usage),
     };
 

@@ -8,8 +8,8 @@
  * One display for each process. screen_close puts the terminal back and must be called before the
  * program ends; Ctrl-Z puts it back meanwhile.
  */
-#ifndef ROOST_BENCH_SCREEN_H
-#define ROOST_BENCH_SCREEN_H
+#ifndef ROOST_BASE_SCREEN_H
+#define ROOST_BASE_SCREEN_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -18,7 +18,7 @@
 #define SCREEN_LINE_BYTES_MAX  2048
 
 struct screen {
-    bool live, utf8, colour;
+    bool live, utf8, colour, keys;
     unsigned rows, cols, row;
     size_t len;
     char frame[SCREEN_FRAME_BYTES_MAX];
@@ -28,6 +28,9 @@ struct screen {
  * colour (NO_COLOR) and on bars and units in UTF-8 (the locale), which hold without one as well. */
 bool screen_open(struct screen *s);
 void screen_close(struct screen *s);
+/* Keys come at once and unseen, until screen_close: without it they are lines. Nothing where stdin
+ * is no terminal: false. */
+bool screen_keys(struct screen *s);
 
 void screen_begin(struct screen *s);
 /* One line; "\033[...m" may be in it. Call screen_line(s, " ") for an empty one. */

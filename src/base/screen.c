@@ -1,4 +1,4 @@
-#include "screen.h"
+#include "base/screen.h"
 
 #include <errno.h>
 #include <langinfo.h>
@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <termios.h>
 #include <unistd.h>
 
 #define ROWS_DEFAULT 24
@@ -17,6 +18,10 @@
 /* The second page, no cursor, no wrapping; and back. */
 static const char enter[] = "\033[?1049h\033[?25l\033[?7l\033[2J";
 static const char leave[] = "\033[?7h\033[?25h\033[?1049l";
+
+/* How the terminal was before screen_keys, and how it is since; one display for each process. */
+static struct termios lines, keys;
+static volatile sig_atomic_t has_keys;
 
 /* Also from a signal handler. What a terminal does not take is nobody's concern. */
 static void put(const char *data, size_t len)
@@ -39,8 +44,12 @@ static void suspended(int signum)
     int saved = errno;
 
     (void)signum;
+    if (has_keys)
+        tcsetattr(STDIN_FILENO, TCSADRAIN, &lines);
     put(leave, sizeof(leave) - 1);
     raise(SIGSTOP);
+    if (has_keys)
+        tcsetattr(STDIN_FILENO, TCSADRAIN, &keys);
     put(enter, sizeof(enter) - 1);
     errno = saved;
 }
@@ -59,6 +68,7 @@ bool screen_open(struct screen *s)
 
     setlocale(LC_CTYPE, "");
     s->utf8 = strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
+    s->keys = false;
     s->live = terminal_is_able();
     s->colour = s->live && !(no_colour && *no_colour);
     if (!s->live)
@@ -73,8 +83,25 @@ void screen_close(struct screen *s)
     if (!s->live)
         return;
     s->live = false;
+    if (s->keys) {
+        has_keys = 0;
+        tcsetattr(STDIN_FILENO, TCSADRAIN, &lines);
+    }
     put(leave, sizeof(leave) - 1);
     signal(SIGTSTP, SIG_DFL);
+}
+
+bool screen_keys(struct screen *s)
+{
+    if (!s->live || !isatty(STDIN_FILENO) || tcgetattr(STDIN_FILENO, &lines) < 0)
+        return false;
+    keys = lines;
+    keys.c_lflag &= ~(tcflag_t)(ICANON | ECHO); /* Ctrl-C and Ctrl-Z stay signals */
+    keys.c_cc[VMIN] = 1;
+    keys.c_cc[VTIME] = 0;
+    s->keys = tcsetattr(STDIN_FILENO, TCSADRAIN, &keys) == 0;
+    has_keys = s->keys;
+    return s->keys;
 }
 
 /* --- lines --- */

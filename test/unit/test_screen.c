@@ -1,4 +1,6 @@
-#include "screen.h"
+/* base/screen: lines cut at the edge of a terminal, and bars. test_top has one that is a terminal.
+ */
+#include "base/screen.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
