@@ -316,6 +316,7 @@ _Static_assert(H2_BACKLOG_MAX + 2 * H2_WRITE_BYTES <= CHANNEL_OUT_MAX,
 #define KUBE_REQUEST_BYTES_MAX  (64u * KIB) /* head of a request */
 #define KUBE_RESENDS_MAX        8u
 #define KUBE_CONNECT_TIMEOUT_MS 10000u
+#define KUBE_START_AGAIN_MS     10u /* a request that there was no memory for */
 #define KUBE_HEAD_TIMEOUT_MS    60000u
 #define KUBE_PING_AFTER_MS      25000u
 #define KUBE_PING_TIMEOUT_MS    15000u

@@ -338,7 +338,10 @@ static void start(void *ctx, struct call *c, const struct guest *g)
     }
     if (kube_target_check(call_target(c), &err) < 0 ||
         kube_headers_filter(&headers, call_headers(c), &only_if_cached, &err) < 0) {
-        call_problem(c, 403, "denied", "%s", err.msg);
+        if (err.code == ERR_NOMEM)
+            call_problem(c, 503, "unavailable", "%s", err.msg);
+        else
+            call_problem(c, 403, "denied", "%s", err.msg);
         return;
     }
     if (!k->client) {

@@ -45,6 +45,7 @@ struct kube_stream {
     unsigned char resends;
     uint32_t timeout_ms;
     uint64_t head_due_ns;
+    uint64_t due_ns;    /* when its timer ends it */
     struct timer timer; /* for the connection, then for the head */
 };
 
@@ -111,7 +112,30 @@ static int stream_arm(struct kube_stream *s, struct err *err)
         if (wait < due)
             due = wait;
     }
+    s->due_ns = due;
     return loop_timer_set(c->loop, &s->timer, due, err);
+}
+
+static void lane_pump(struct lane *lane);
+
+/* There was no memory to begin it, though there is a connection: soon again. */
+static void stream_start_later(struct kube_stream *s)
+{
+    struct kube_client *c = s->lane->client;
+    uint64_t soon = loop_now_ns(c->loop) + KUBE_START_AGAIN_MS * NS_PER_MS;
+    int rc = loop_timer_set(c->loop, &s->timer, soon < s->due_ns ? soon : s->due_ns, NULL);
+
+    assert(rc == 0); /* it is set already */
+    (void)rc;
+}
+
+static void stream_start_again(struct kube_stream *s)
+{
+    int rc = loop_timer_set(s->lane->client->loop, &s->timer, s->due_ns, NULL);
+
+    assert(rc == 0); /* it was set until just now */
+    (void)rc;
+    lane_pump(s->lane);
 }
 
 static void stream_due(struct timer *t)
@@ -120,6 +144,10 @@ static void stream_due(struct timer *t)
     struct kube_client *c = s->lane->client;
     struct err err;
 
+    if (!s->h2 && loop_now_ns(c->loop) < s->due_ns) {
+        stream_start_again(s);
+        return;
+    }
     if (s->h2) {
         h2_cancel(s->h2);
         err_set(&err, ERR_TIMEOUT, 0, "no answer within %u ms", s->timeout_ms);
@@ -168,8 +196,6 @@ static size_t body_take(void *ctx, uint8_t *out, size_t cap, bool *end)
     return n;
 }
 
-static void lane_pump(struct lane *lane);
-
 /* Back to the head of the queue: it is older than what waits there. */
 static int send_again(struct kube_stream *s, struct err *err)
 {
@@ -213,7 +239,7 @@ static const struct h2_receiver h2_receiver = {
 
 /* --- lanes --- */
 
-/* -1: it stays in the queue, and its timer ends it. */
+/* -1: it stays in the queue, for a while. */
 static int stream_start(struct kube_stream *s, struct h2_conn *conn)
 {
     const struct h2_request req = {
@@ -237,8 +263,10 @@ static void lane_pump(struct lane *lane)
     struct h2_conn *conn;
 
     while ((s = TAILQ_FIRST(&lane->waiting)) && (conn = kube_pool_take(lane->pool)))
-        if (stream_start(s, conn) < 0)
+        if (stream_start(s, conn) < 0) {
+            stream_start_later(s);
             return;
+        }
 }
 
 static void pool_room(void *ctx)

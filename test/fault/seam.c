@@ -20,6 +20,14 @@ static struct {
 
 struct seam_watch seam_watch;
 
+static bool here_only;
+static _Thread_local bool here;
+
+void seam_here_only(void)
+{
+    here_only = here = true;
+}
+
 void seam_arm(enum seam_kind kind, unsigned nth, bool sticky, int sys)
 {
     atomic_store(&faults[kind].nth, 0);
@@ -50,7 +58,7 @@ static bool fails(enum seam_kind kind)
 {
     unsigned nth = atomic_load_explicit(&faults[kind].nth, memory_order_relaxed), n;
 
-    if (nth == 0)
+    if (nth == 0 || (kind == SEAM_ALLOC && here_only && !here))
         return false;
     n = atomic_fetch_add(&faults[kind].calls, 1) + 1;
     if (n < nth || (n > nth && !atomic_load(&faults[kind].sticky)))

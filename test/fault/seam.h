@@ -21,6 +21,8 @@ enum seam_kind { SEAM_ALLOC, SEAM_DB, SEAM_NET, SEAM_KINDS };
 /* From now on: the nth call of that kind fails with sys; what has fired is 0 again. */
 void seam_arm(enum seam_kind kind, unsigned nth, bool sticky, int sys);
 void seam_disarm(void);
+/* Allocations of other threads than this one do not fail, nor count: a server of the test's. */
+void seam_here_only(void);
 /* How many calls were failed since seam_arm; how many there were. */
 unsigned seam_fired(enum seam_kind kind);
 unsigned seam_calls(enum seam_kind kind);

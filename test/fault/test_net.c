@@ -1,12 +1,15 @@
-/* Each call of libuv on a socket fails in turn, once and from then on, while the client connects to
- * the API server, calls, and watches: every request ends with an answer or with why not, and the
- * client works once the fault is gone.
+/* Each call of libuv on a socket fails in turn, and each allocation of our own, once and from then
+ * on, while the client connects to the API server, calls, and watches, and while a guest calls
+ * through `kube:`: every request ends with an answer or with why not, and the client works once the
+ * fault is gone.
  */
 #include "fault/seam.h"
 #include "support/h2_server.h"
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "capability/kube.h"
+#include "guest/guest.h"
 #include "kube/client.h"
 #include "kube/kubeconfig.h"
 
@@ -35,7 +38,7 @@ static struct {
     char host[32], authority[48];
 } net;
 
-struct answer {
+struct reply {
     struct kube_stream *stream; /* NULL once it has ended */
     int status;
     size_t got;
@@ -45,7 +48,7 @@ struct answer {
 
 static void on_head(void *ctx, int status, const char *headers, size_t len)
 {
-    struct answer *a = ctx;
+    struct reply *a = ctx;
 
     (void)headers;
     (void)len;
@@ -54,7 +57,7 @@ static void on_head(void *ctx, int status, const char *headers, size_t len)
 
 static void on_data(void *ctx, const uint8_t *data, size_t len)
 {
-    struct answer *a = ctx;
+    struct reply *a = ctx;
 
     for (size_t i = 0; i < len; i++) /* never a byte of anything else */
         assert_int_equal(data[i], (a->got + i) % 251);
@@ -64,7 +67,7 @@ static void on_data(void *ctx, const uint8_t *data, size_t len)
 
 static void on_end(void *ctx, const struct err *err)
 {
-    struct answer *a = ctx;
+    struct reply *a = ctx;
 
     assert_false(a->ended);
     a->ended = true;
@@ -78,7 +81,7 @@ static void on_end(void *ctx, const struct err *err)
 
 static const struct kube_receiver receiver = {on_head, on_data, on_end};
 
-static void begin(struct answer *a, enum kube_lane lane, const char *path)
+static void begin(struct reply *a, enum kube_lane lane, const char *path)
 {
     const struct kube_request req = {.method = "GET", .path = path, .lane = lane};
     struct err err = {0};
@@ -102,7 +105,7 @@ static void limit_passed(struct timer *t)
     loop_stop(net.loop);
 }
 
-static bool wait_for(const struct answer *a, uint64_t ms)
+static bool wait_for(const struct reply *a, uint64_t ms)
 {
     struct limit limit = {.timer = {.fire = limit_passed}};
 
@@ -120,6 +123,7 @@ static void client_start(void)
     struct err err;
 
     assert_int_equal(loop_new(&net.loop, &err), 0);
+    assert_int_equal(loop_timers_reserve(net.loop, 64, &err), 0); /* the test has its own */
     assert_int_equal(kube_client_new(&net.client, net.loop, &net.config, &err), 0);
     kube_client_set_timing(net.client, &timing);
 }
@@ -134,7 +138,7 @@ static void client_stop(void)
 static void work(bool sticky)
 {
     static const char *const paths[] = {"/bytes/10", "/bytes/300000", "/bytes/5000"};
-    struct answer a[3];
+    struct reply a[3];
 
     for (int i = 0; i < 3; i++) {
         begin(&a[i], i == 2 ? KUBE_WATCH : KUBE_CALL, paths[i]);
@@ -145,10 +149,81 @@ static void work(bool sticky)
     }
 }
 
+/* --- a guest's calls --- */
+
+static void something_came(void *ctx)
+{
+    struct call *c = *(struct call **)ctx;
+
+    if (call_ended(c))
+        loop_stop(net.loop);
+}
+
+/* Through the capability, with a body in two parts; its answer, an echo, is read. */
+static void guest_call(struct call_owner *owner, bool sticky)
+{
+    const struct call_request req = {.method = bytes_of("POST"),
+                                     .scheme = bytes_of("kube"),
+                                     .target = bytes_of("/api/v1/namespaces/a/configmaps"),
+                                     .headers = bytes_of("Content-Type: application/json\n"),
+                                     .body = bytes_of("{\"a\":"),
+                                     .more = true};
+    struct limit limit = {.timer = {.fire = limit_passed}};
+    static struct call *c;
+    uint8_t text[2000];
+    struct err err = {0};
+
+    owner->ctx = &c;
+    assert_int_equal(loop_timer_set(net.loop, &limit.timer,
+                                    clock_now_ns() + (sticky ? FAULT_MS : ANSWER_MS) * NS_PER_MS,
+                                    NULL),
+                     0);
+    if (call_new(&c, &req, owner, &err) < 0) {
+        assert_int_equal(err.code, ERR_NOMEM);
+        loop_timer_clear(net.loop, &limit.timer);
+        return;
+    }
+    call_post(c);
+    if (call_send(c, bytes_of("1}"), true, &err) < 0)
+        assert_int_equal(err.code, ERR_NOMEM);
+    else
+        while (!call_ended(c) && !limit.passed)
+            loop_run(net.loop);
+    assert_true(call_ended(c) || sticky || err.code == ERR_NOMEM);
+    while (call_read(c, text, sizeof(text)) > 0)
+        ;
+    if (call_ended(c) && !call_failed(c))
+        assert_true(call_status(c) == 200 || call_status(c) >= 500);
+    call_close(c);
+    loop_timer_clear(net.loop, &limit.timer);
+}
+
+static void guest_calls(bool sticky)
+{
+    struct guest_spec spec = {.namespace_ = (char *)(uintptr_t) "a",
+                              .service_account = (char *)(uintptr_t) "b"};
+    struct guest guest = {.spec = &spec};
+    struct capabilities all = {.loop = net.loop, .n = 1};
+    struct call_owner owner = {
+        .loop = net.loop, .capabilities = &all, .guest = &guest, .ready = something_came};
+    struct kube_capability *kube = NULL;
+    struct err err = {0};
+
+    if (kube_capability_new(&kube, net.loop, net.client, &err) < 0) {
+        assert_int_equal(err.code, ERR_NOMEM);
+        return;
+    }
+    all.all[0] = kube_capability_of(kube);
+    for (int i = 0; i < 2; i++)
+        guest_call(&owner, sticky);
+    loop_turn(net.loop, false); /* what it posted for itself */
+    kube_capability_free(kube);
+}
+
 static void works_again(void)
 {
     for (int i = 0; i < TRIES; i++) {
-        struct answer a;
+        struct reply a;
 
         begin(&a, KUBE_CALL, "/bytes/100000");
         if (!wait_for(&a, ANSWER_MS))
@@ -174,16 +249,17 @@ static unsigned descriptors(void)
     return n;
 }
 
-static void torture(int sys, bool sticky)
+static unsigned torture(enum seam_kind kind, int sys, bool sticky)
 {
     unsigned nth = 0, before = 0;
     bool hit;
 
     do {
         client_start();
-        seam_arm(SEAM_NET, ++nth, sticky, sys);
+        seam_arm(kind, ++nth, sticky, sys);
         work(sticky);
-        hit = seam_fired(SEAM_NET) > 0;
+        guest_calls(sticky);
+        hit = seam_fired(kind) > 0;
         seam_disarm();
         works_again();
         client_stop();
@@ -192,8 +268,9 @@ static void torture(int sys, bool sticky)
     } while (hit);
     /* The server may still have some connections open that it has not seen end. */
     assert_true(descriptors() < before + 8);
-    print_message("each of %u calls failed %s\n", nth - 1, sticky ? "from then on" : "once");
-    assert_true(nth > 12);
+    print_message("each of %u %s failed %s\n", nth - 1, kind == SEAM_NET ? "calls" : "allocations",
+                  sticky ? "from then on" : "once");
+    return nth;
 }
 
 static void test_each_call_on_a_socket(void **state)
@@ -202,9 +279,16 @@ static void test_each_call_on_a_socket(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
-        torture(errors[i], false);
-        torture(errors[i], true);
+        assert_true(torture(SEAM_NET, errors[i], false) > 12);
+        assert_true(torture(SEAM_NET, errors[i], true) > 12);
     }
+}
+
+static void test_each_allocation(void **state)
+{
+    (void)state;
+    assert_true(torture(SEAM_ALLOC, ENOMEM, false) > 30);
+    assert_true(torture(SEAM_ALLOC, ENOMEM, true) > 30);
 }
 
 static int setup(void **state)
@@ -213,6 +297,7 @@ static int setup(void **state)
 
     (void)state;
     log_init(LOG_ERROR, "text");
+    seam_here_only(); /* the server has threads of its own */
     test_pki_new(&pki);
     net.server = h2_server_start(&o);
     snprintf(net.host, sizeof(net.host), "127.0.0.1");
@@ -238,6 +323,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_each_call_on_a_socket, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_each_allocation, setup, teardown),
     };
 
     return cmocka_run_group_tests_name("network faults", tests, NULL, NULL);

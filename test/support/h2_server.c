@@ -186,7 +186,7 @@ static void answer(struct stream *s)
     struct conn *c = s->conn;
     unsigned long n;
 
-    if (starts(s->path, "/echo", &n)) {
+    if (starts(s->path, "/echo", &n) || starts(s->path, "/api/", &n)) {
         echo(s);
     } else if (starts(s->path, "/bytes/", &n)) {
         s->left = n;
