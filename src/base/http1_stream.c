@@ -41,7 +41,7 @@ struct http1_stream {
 static void timer_in(struct conn *c, uint64_t ns)
 {
     if (loop_timer_set(c->server->loop, &c->deadline, loop_now_ns(c->server->loop) + ns, NULL) < 0)
-        assert(!"a timer that is set was moved");
+        assert(0 && "a timer that is set was moved");
 }
 
 /* --- writing --- */
