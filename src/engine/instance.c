@@ -446,11 +446,9 @@ static ssize_t runs_read(uint8_t *memory, const struct run *runs, size_t n, int 
         k++;
     }
     got = preadv2(fd, iov, (int)k, (off_t)(runs[0].offset * PAGE_BYTES), flags);
-    if (got < 0 && errno == EOPNOTSUPP)
-        got = preadv2(fd, iov, (int)k, (off_t)(runs[0].offset * PAGE_BYTES), 0);
     if (got == (ssize_t)bytes)
         return (ssize_t)k;
-    if (flags && (got >= 0 || errno == EAGAIN))
+    if (flags && (got >= 0 || errno == EAGAIN || errno == EOPNOTSUPP))
         return err_set(err, ERR_AGAIN, 0, "not in the page cache");
     if (got < 0)
         return err_set(err, ERR_CORRUPT, errno, "read of the snapshot");

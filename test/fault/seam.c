@@ -121,6 +121,33 @@ int seam_asprintf(char **out, const char *format, ...)
     return n;
 }
 
+/* --- memory that is mapped, files that are read --- */
+
+void *seam_mmap(void *at, size_t len, int prot, int flags, int fd, off_t offset);
+int seam_madvise(void *at, size_t len, int advice);
+ssize_t seam_pread(int fd, void *buf, size_t len, off_t offset);
+ssize_t seam_preadv2(int fd, const struct iovec *iov, int n, off_t offset, int flags);
+
+void *seam_mmap(void *at, size_t len, int prot, int flags, int fd, off_t offset)
+{
+    return fails(SEAM_MAP) ? MAP_FAILED : mmap(at, len, prot, flags, fd, offset);
+}
+
+int seam_madvise(void *at, size_t len, int advice)
+{
+    return fails(SEAM_MAP) ? -1 : madvise(at, len, advice);
+}
+
+ssize_t seam_pread(int fd, void *buf, size_t len, off_t offset)
+{
+    return fails(SEAM_READ) ? -1 : pread(fd, buf, len, offset);
+}
+
+ssize_t seam_preadv2(int fd, const struct iovec *iov, int n, off_t offset, int flags)
+{
+    return fails(SEAM_READ) ? -1 : preadv2(fd, iov, n, offset, flags);
+}
+
 /* --- LMDB's I/O --- */
 
 ssize_t seam_db_pwrite(int fd, const void *buf, size_t len, off_t offset);

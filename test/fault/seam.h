@@ -1,4 +1,6 @@
-/* Calls out of the program that tests make fail: allocations of our own code, and LMDB's I/O.
+/* Calls out of the program that tests make fail: of our own code allocations (SEAM_ALLOC), mappings
+ * and what is asked of them (SEAM_MAP), reads of files (SEAM_READ), beside the seam `struct disk`;
+ * LMDB's I/O (SEAM_DB); libuv's sockets (SEAM_NET).
  *
  * The programs of test/fault link copies of our libraries and of LMDB's in which the names of these
  * functions are others (objcopy, test/CMakeLists.txt): malloc is seam_malloc there, defined in
@@ -16,7 +18,7 @@
 #include <stddef.h>
 #include <sys/types.h>
 
-enum seam_kind { SEAM_ALLOC, SEAM_DB, SEAM_NET, SEAM_KINDS };
+enum seam_kind { SEAM_ALLOC, SEAM_MAP, SEAM_READ, SEAM_DB, SEAM_NET, SEAM_KINDS };
 
 /* From now on: the nth call of that kind fails with sys; what has fired is 0 again. */
 void seam_arm(enum seam_kind kind, unsigned nth, bool sticky, int sys);

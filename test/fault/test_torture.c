@@ -109,6 +109,7 @@ static void kept_free(struct kept *k)
 /* --- a life --- */
 
 static bool upgraded;
+static long long starts_max = 1; /* of a guest, so far */
 static bool heavy; /* the second guest writes most of its memory, and is prepared for that */
 
 static void tweak(struct guest_spec *spec)
@@ -261,7 +262,7 @@ static void recover(void)
 static void books_sound(void)
 {
     for (size_t i = 0; i < l->nbooks; i++)
-        if (l->books[i].errors || l->books[i].starts > 1) {
+        if (l->books[i].errors || l->books[i].starts > starts_max) {
             log_to_lines(false);
             fail_msg("%s: errors %lld, starts %lld", l->books[i].id, l->books[i].errors,
                      l->books[i].starts);
@@ -299,12 +300,24 @@ static void life_without(void)
 
 /* --- turns --- */
 
-enum kind { DISK, DATABASE, MEMORY };
+enum kind { DISK, DATABASE, MEMORY, MAPS, READS };
 
 static const struct kind_of {
     const char *name;
     int sys;
-} kinds[] = {[DISK] = {"disk", EIO}, [DATABASE] = {"database", EIO}, [MEMORY] = {"memory", ENOMEM}};
+} kinds[] = {[DISK] = {"disk", EIO},
+             [DATABASE] = {"database", EIO},
+             [MEMORY] = {"memory", ENOMEM},
+             [MAPS] = {"mappings", ENOMEM},
+             [READS] = {"reads", EIO}};
+
+static enum seam_kind seam_of(enum kind kind)
+{
+    static const enum seam_kind seams[] = {
+        [DATABASE] = SEAM_DB, [MEMORY] = SEAM_ALLOC, [MAPS] = SEAM_MAP, [READS] = SEAM_READ};
+
+    return seams[kind];
+}
 
 static void arm(enum kind kind, unsigned nth, bool sticky, int sys)
 {
@@ -315,7 +328,7 @@ static void arm(enum kind kind, unsigned nth, bool sticky, int sys)
         disk.sys = sys;
         disk.nth = nth;
     } else {
-        seam_arm(kind == DATABASE ? SEAM_DB : SEAM_ALLOC, nth, sticky, sys);
+        seam_arm(seam_of(kind), nth, sticky, sys);
     }
 }
 
@@ -323,7 +336,7 @@ static unsigned fired(enum kind kind)
 {
     if (kind == DISK)
         return atomic_load(&disk.fired);
-    return seam_fired(kind == DATABASE ? SEAM_DB : SEAM_ALLOC);
+    return seam_fired(seam_of(kind));
 }
 
 static enum kind turn;
@@ -425,6 +438,23 @@ static void test_memory(void **state)
     turns(MEMORY, ENOMEM, 50);
 }
 
+static void test_mappings(void **state)
+{
+    (void)state;
+    heavy = true;
+    turns(MAPS, ENOMEM, 3);
+    heavy = false;
+}
+
+/* A snapshot that could not be read is given up: its guest starts afresh, and says so. */
+static void test_reads(void **state)
+{
+    (void)state;
+    starts_max = 3;
+    turns(READS, EIO, 3);
+    starts_max = 1;
+}
+
 /* The same without PAGEMAP_SCAN. */
 static void test_restart_on_an_old_kernel(void **state)
 {
@@ -452,8 +482,14 @@ int main(int argc, char **argv)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, ledgers_teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_disk),     TEST(test_full_disk), TEST(test_short_reads_and_writes),
-        TEST(test_database), TEST(test_memory),    TEST(test_restart_on_an_old_kernel),
+        TEST(test_disk),
+        TEST(test_full_disk),
+        TEST(test_short_reads_and_writes),
+        TEST(test_database),
+        TEST(test_memory),
+        TEST(test_mappings),
+        TEST(test_reads),
+        TEST(test_restart_on_an_old_kernel),
     };
 
     if (argc > 1)

@@ -5,6 +5,7 @@
 #include "rig/rig.h"
 #include "support/tmp_dir.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -173,6 +174,18 @@ static void test_other_faults_end_the_process(void **state)
 
 /* --- under a guest --- */
 
+static void change(struct rig *r, struct guest *g, int version)
+{
+    char body[256];
+
+    snprintf(body, sizeof(body),
+             "{\"metadata\":{\"name\":\"a\",\"namespace\":\"test\",\"uid\":\"u\","
+             "\"resourceVersion\":\"%d\"}}",
+             version);
+    rig_change(r, g, "test/a", body);
+    assert_true(rig_settle(r, g, 30));
+}
+
 static void test_a_guest_wakes_from_a_cold_disk_with_all_of_its_memory(void **state)
 {
     static const char *const env[] = {"SEED=3", "MEMORY_MIB=4", "DIRTY_KIB=2048", NULL};
@@ -187,15 +200,9 @@ static void test_a_guest_wakes_from_a_cold_disk_with_all_of_its_memory(void **st
     g = rig_add(&r, "ledger", "ledger", env, NULL);
     assert_non_null(g);
     for (int i = 1; i <= 10; i++) {
-        char body[256];
         char expect[64];
 
-        snprintf(body, sizeof(body),
-                 "{\"metadata\":{\"name\":\"a\",\"namespace\":\"test\",\"uid\":\"u\","
-                 "\"resourceVersion\":\"%d\"}}",
-                 i);
-        rig_change(&r, g, "test/a", body);
-        assert_true(rig_settle(&r, g, 30));
+        change(&r, g, i);
         snprintf(expect, sizeof(expect), "\"events\":\"%d\"", i);
         assert_non_null(strstr(r.last_body, expect));
         assert_non_null(strstr(r.last_body, "\"errors\":\"0\""));
@@ -206,6 +213,55 @@ static void test_a_guest_wakes_from_a_cold_disk_with_all_of_its_memory(void **st
     }
     assert_int_equal(g->counts.fresh_starts, 1);
     assert_true(fetched > 0); /* else the file system keeps all, and nothing was cold */
+    rig_close(&r);
+}
+
+/* --- a file system that cannot say what is in the page cache --- */
+
+static ssize_t never_knows(void *ctx, int fd, const struct iovec *iov, int n, off_t offset,
+                           int flags)
+{
+    if (!flags)
+        return disk_real.preadv2(ctx, fd, iov, n, offset, flags);
+    errno = EOPNOTSUPP;
+    return -1;
+}
+
+static struct {
+    unsigned woken, fetched;
+} wakes;
+
+static void note_wake(struct rig *r, const struct guest *g, enum guest_event ev)
+{
+    (void)r;
+    if ((ev != GE_DONE && ev != GE_SLEPT) || !g->awake->woke)
+        return;
+    wakes.woken++;
+    wakes.fetched += g->awake->fetched;
+}
+
+/* Neither a worker nor the loop, where quick guests run, waits for such a disk: an I/O thread has
+ * read what they read. */
+static void test_without_nowait_io_threads_read_first(void **state)
+{
+    static const char *const env[] = {"SEED=3", "MEMORY_MIB=1", "DIRTY_KIB=4", NULL};
+    struct fixture *f = *state;
+    struct disk disk = disk_real;
+    struct rig r = {.disk = &disk, .observe = note_wake};
+    struct guest *g;
+
+    disk.preadv2 = never_knows;
+    unlink(tmp_file(&f->dir, "arena"));
+    assert_true(rig_open(&r, f->dir.path, 1, true));
+    signals_put_back();
+    g = rig_add(&r, "ledger", "ledger", env, NULL);
+    assert_non_null(g);
+    for (int i = 1; i <= 20; i++)
+        change(&r, g, i);
+    assert_true(wakes.woken >= 19);
+    assert_int_equal(wakes.fetched, wakes.woken);
+    assert_int_equal(g->counts.fresh_starts, 1);
+    assert_int_equal(g->counts.failures + g->counts.traps, 0);
     rig_close(&r);
 }
 
@@ -270,6 +326,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_other_faults_end_the_process, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_guest_wakes_from_a_cold_disk_with_all_of_its_memory,
                                         setup, teardown),
+        cmocka_unit_test_setup_teardown(test_without_nowait_io_threads_read_first, setup, teardown),
     };
     struct engine *engine;
     struct err err = {0};
