@@ -82,8 +82,8 @@ struct verb {
 extern const struct verb *const cli_verbs[];
 
 extern const struct verb verb_apply, verb_compile, verb_completion, verb_delete, verb_describe,
-    verb_events, verb_get, verb_inspect, verb_logs, verb_reference, verb_serve, verb_sleep,
-    verb_top, verb_version, verb_wake;
+    verb_events, verb_get, verb_inspect, verb_logs, verb_new, verb_reference, verb_serve,
+    verb_sleep, verb_top, verb_version, verb_wake;
 
 /* Options that several verbs have, alike. */
 #define CLI_OPTION_STATE                                                                           \

@@ -2,7 +2,7 @@
  * within the text and is JSON by itself; strings decode into no more bytes than they have, and
  * survive being escaped and read again; going through arrays and objects ends.
  */
-#include "support/fake_roost.h"
+#include "roost_fake.h"
 
 /* NOLINTBEGIN(bugprone-suspicious-include) */
 #include "roost.c"

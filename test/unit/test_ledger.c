@@ -1,6 +1,6 @@
 /* The ledger guest, compiled natively: that it finds what it is there to find. A test guest that
  * sees no damage would make every test of sleep pass. */
-#include "support/fake_roost.h"
+#include "roost_fake.h"
 
 /* NOLINTBEGIN(bugprone-suspicious-include): static functions are tested too */
 #include "roost.c"

@@ -1,6 +1,6 @@
 /* The ring operator, compiled natively: what it decides, and what it then does against a fake host.
  */
-#include "support/fake_roost.h"
+#include "roost_fake.h"
 
 /* NOLINTBEGIN(bugprone-suspicious-include): static functions are tested too */
 #include "roost.c"

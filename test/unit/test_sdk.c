@@ -1,6 +1,6 @@
 /* The C SDK (sdk/c), compiled natively against a fake host: buffers, events, calls, targets, JSON.
  */
-#include "support/fake_roost.h"
+#include "roost_fake.h"
 
 /* NOLINTBEGIN(bugprone-suspicious-include): static functions are tested too */
 #include "roost.c"

@@ -1,11 +1,12 @@
-/* A host of a few lines, for guests that are compiled natively: the nine functions of roost.h.
+/* A host of a few lines, for tests of guests that are compiled natively: the nine functions of
+ * roost.h.
  *
  * A test sets the event and the answers to the calls it expects, in order, runs the guest's code,
  * and looks at what the guest did. Included once in a program. Nothing waits: an answer is there as
  * soon as it is asked for.
  */
-#ifndef TEST_FAKE_ROOST_H
-#define TEST_FAKE_ROOST_H
+#ifndef ROOST_FAKE_H
+#define ROOST_FAKE_H
 
 #include <roost.h>
 
