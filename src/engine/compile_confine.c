@@ -9,6 +9,7 @@
  * before, and leave.
  */
 #include "base/limits.h"
+#include "base/sanitized.h"
 #include "engine/compile_parts.h"
 
 #include <errno.h>
@@ -34,15 +35,6 @@
 /* Between the soft limit of CPU time, which is a signal, and the hard one, which kills. */
 #define CPU_GRACE_S 2u
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#endif
-
 static int limit(__rlimit_resource_t what, const char *name, rlim_t soft, rlim_t hard,
                  struct err *err)
 {
@@ -61,7 +53,7 @@ static int limit(__rlimit_resource_t what, const char *name, rlim_t soft, rlim_t
 
 static int confine_resources(const struct compile_args *args, struct err *err)
 {
-#ifndef SANITIZED /* their shadow memory alone is terabytes */
+#if !SANITIZED /* their shadow memory alone is terabytes */
     if (limit(RLIMIT_DATA, "RLIMIT_DATA", args->memory_bytes, args->memory_bytes, err) < 0)
         return -1;
 #endif

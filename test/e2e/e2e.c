@@ -97,17 +97,27 @@ json_t *e2e_get(struct e2e *e, const char *path, ...)
     return doc;
 }
 
+/* A request whose body is JSON, by a format. */
+__attribute__((format(printf, 5, 0))) static json_t *request_of(struct e2e *e, const char *method,
+                                                                const char *path,
+                                                                const char *headers,
+                                                                const char *fmt, va_list ap)
+{
+    char *text = text_of(fmt, ap);
+    json_t *doc = request(e, method, path, headers, text);
+
+    free(text);
+    return doc;
+}
+
 bool e2e_create(struct e2e *e, const char *path, const char *fmt, ...)
 {
     json_t *doc;
     va_list ap;
-    char *text;
 
     va_start(ap, fmt);
-    text = text_of(fmt, ap);
+    doc = request_of(e, "POST", path, "Content-Type: application/json\n", fmt, ap);
     va_end(ap);
-    doc = request(e, "POST", path, "Content-Type: application/json\n", text);
-    free(text);
     json_decref(doc);
     return doc || e->err.code == ERR_EXISTS;
 }
@@ -116,13 +126,10 @@ json_t *e2e_patch(struct e2e *e, const char *path, const char *fmt, ...)
 {
     json_t *doc;
     va_list ap;
-    char *text;
 
     va_start(ap, fmt);
-    text = text_of(fmt, ap);
+    doc = request_of(e, "PATCH", path, "Content-Type: application/merge-patch+json\n", fmt, ap);
     va_end(ap);
-    doc = request(e, "PATCH", path, "Content-Type: application/merge-patch+json\n", text);
-    free(text);
     return doc;
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/auto.h"
 #include "base/limits.h"
+#include "base/sanitized.h"
 #include "engine/imagecache.h"
 
 #include <dirent.h>
@@ -279,19 +280,7 @@ static bool left_behind(const struct ledgers *l, const char *name)
 }
 
 /* Under a sanitizer, whose own memory is past any limit, what needs much memory may compile. */
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#endif
-#ifdef SANITIZED
-static const bool without_memory_limit = true;
-#else
-static const bool without_memory_limit = false;
-#endif
+static const bool without_memory_limit = SANITIZED;
 
 static void check(const struct ledgers *l, const struct bomb *b, const struct err *err)
 {

@@ -4,6 +4,7 @@
 #include "guest/budget.h"
 
 #include "base/limits.h"
+#include "base/sanitized.h"
 #include "guest/worker.h"
 #include "rig/rig.h"
 #include "support/tmp_dir.h"
@@ -305,18 +306,7 @@ static bool group_make(uint64_t limit)
 }
 
 /* What a sanitizer needs for itself comes on top; the budget is the same. */
-#if defined(__has_feature)
-#define HAS(feature) __has_feature(feature)
-#else
-#define HAS(feature) 0
-#endif
-#if defined(__SANITIZE_THREAD__) || HAS(thread_sanitizer)
-#define SANITIZER_FACTOR 16
-#elif defined(__SANITIZE_ADDRESS__) || HAS(address_sanitizer)
-#define SANITIZER_FACTOR 4
-#else
-#define SANITIZER_FACTOR 1
-#endif
+#define SANITIZER_FACTOR (SANITIZED_THREAD ? 16 : SANITIZED_ADDRESS ? 4 : 1)
 
 #define PRESSED     GUESTS
 #define PRESSED_MIB 8u

@@ -3,6 +3,7 @@
  * taken over can do what is in these tables, and no more.
  */
 #include "base/limits.h"
+#include "base/sanitized.h"
 #include "engine/compile_parts.h"
 
 #include <errno.h>
@@ -27,15 +28,6 @@
 #include <unistd.h>
 
 #include <cmocka.h>
-
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define SANITIZED 1
-#endif
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#endif
 
 static const struct compile_args args = {
     .in = "module", .out = "image", .memory_bytes = 256ull * MIB, .cpu_s = 1};
@@ -250,7 +242,7 @@ static void test_limits_are_what_was_asked_for(void **state)
         __rlimit_resource_t what;
         rlim_t most;
     } rows[] = {
-#ifndef SANITIZED /* a sanitizer's own memory is past any limit: see compile_confine.c */
+#if !SANITIZED /* a sanitizer's own memory is past any limit: see compile_confine.c */
         {RLIMIT_DATA, 256ull * MIB},
 #endif
         {RLIMIT_CPU, 1},
@@ -276,7 +268,7 @@ static void test_limits_are_what_was_asked_for(void **state)
     assert_int_equal(exit_status(status), 0);
 }
 
-#ifndef SANITIZED
+#if !SANITIZED
 static int memory_ends(const void *ctx)
 {
     size_t bytes = 0;
@@ -305,7 +297,7 @@ int main(void)
         cmocka_unit_test(test_inherited_files_are_closed),
         cmocka_unit_test(test_cpu_time_ends),
         cmocka_unit_test(test_limits_are_what_was_asked_for),
-#ifndef SANITIZED
+#if !SANITIZED
         cmocka_unit_test(test_memory_ends),
 #endif
     };
