@@ -25,7 +25,7 @@
 #include <unistd.h>
 
 #define GUESTS_AT_ONCE_MAX 5000
-#define WRITE_ROUNDS       5 /* the write handler: the guest's own history tells how it is woken */
+#define ROUNDS             5 /* a guest's own history tells where and how it is woken */
 #define COLD_SAMPLES       100
 
 struct bench {
@@ -278,15 +278,15 @@ static void measure_size(struct bench *b, const char *dir, unsigned mib)
     say(b, "filling");
     pass(b, "fill", b->n);
     say(b, "touch");
-    measure_warm(b, "touch", 1);
+    measure_warm(b, "touch", ROUNDS);
     say(b, "read");
-    measure_warm(b, "read", 1);
+    measure_warm(b, "read", ROUNDS);
     say(b, "bare engine");
     measure_bare(b);
     say(b, "sleep after 1 MiB");
     measure_sleep(b, "dirty/1", "1MiB");
     say(b, "write");
-    measure_warm(b, "write", WRITE_ROUNDS);
+    measure_warm(b, "write", ROUNDS);
     result_put(b->result, samples_quantile(&b->sleep, .5), "sleep.%uMiB.all.sleep_p50_us", mib);
     say(b, "cold"); /* last: it empties the page cache */
     measure_cold(b, "touch");

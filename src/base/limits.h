@@ -280,12 +280,14 @@ _Static_assert(ARENA_BYTES_MAX / 4096 < (1ull << 32), "places in the arena are 3
 #define SAVE_HERE_PAUSE_NS      (1000ull * 1000 * 1000)
 #define SAVE_HERE_LOOP_PAUSE_NS (60ull * 1000 * 1000 * 1000) /* of the worker on the loop */
 #define OFF_LOOP_NS             (10ull * 1000 * 1000 * 1000) /* for a guest that held the loop up */
-#define TICK_REST_NS            (2ull * 1000 * 1000)         /* between ticks while none computes */
+#define TICK_REST_NS            (4ull * 1000 * 1000)         /* between ticks while none computes */
 #define TICK_LINGER             16u                          /* of those, after the last event */
 #define TICKER_STACK_BYTES      (64u * KIB)
 #define GUEST_QUICK_US          400u       /* a guest that took less may run on the loop */
+#define INSTANCE_LEFT_MAX       16u        /* runs of pages, one by one, of the guest before */
 #define SPARES_MAX              12u        /* instances that guests have left ... */
 #define SPARES_KEPT_BYTES       (32 * MIB) /* ... and what of them keeps its pages, ... */
+#define SPARES_LIGHT_PAGES      64u /* ... and who has more left only for heavy guests, ... */
 #define SPARE_NS                (1000ull * 1000 * 1000) /* ... as long as somebody wants them */
 #define INSTANCE_USES_MAX       10000u /* guests, one after the other, in an instance */
 #define WORKER_ON_LOOP_MAX      16u    /* guests that wait for answers there */

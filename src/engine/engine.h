@@ -137,9 +137,15 @@ int instance_save(struct snapshot **out, struct slot *dropped, size_t *ndropped,
  * image can be woken in it: its memory is again as the module describes it, its globals are those
  * of the next snapshot, and what else of its state could have changed would have kept it from being
  * saved. Cheaper than a new one by the address space that is neither mapped nor unmapped, and by
- * the other processors that need not be told. keep_pages: its memory stays as it is, until the next
- * guest's is restored over it. False: it cannot be used again; free it. */
-bool instance_blank(struct instance *i, bool keep_pages);
+ * the other processors that need not be told.
+ *
+ * left: the snapshot of that save, which says what differs from the module; these pages stay, and
+ * the next guest's are read over them, or they go then: so where guests of an image use the same
+ * pages nothing is given back, and nothing touched for the first time. NULL: all pages go now.
+ * False: it cannot be used again; free it. */
+bool instance_blank(struct instance *i, const struct snapshot *left);
+/* Pages that a blank instance still has of its last guest. */
+uint64_t instance_left_pages(const struct instance *i);
 /* A blank instance becomes the guest whose snapshot will be restored into it next. False: it does
  * not fit (another image, or more memory than that guest has); it is blank still. */
 bool instance_reuse(struct instance *i, const struct image *image, const struct instance_opts *opts,

@@ -12,6 +12,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -152,25 +153,47 @@ void instance_free(struct instance *i)
     free(i);
 }
 
-bool instance_blank(struct instance *i, bool keep_pages)
+static void note_left(struct instance *i, const struct snapshot *s)
 {
-    size_t bytes = instance_memory_bytes(i);
+    const struct run *runs = snapshot_runs(s);
 
+    i->nleft = 0;
+    for (uint32_t n = 0; n < s->nruns; n++) {
+        if (i->nleft < INSTANCE_LEFT_MAX)
+            i->left[i->nleft++] = (struct left){.page = runs[n].page, .count = runs[n].count};
+        else /* with what is between */
+            i->left[i->nleft - 1].count = runs[n].page + runs[n].count - i->left[i->nleft - 1].page;
+    }
+}
+
+bool instance_blank(struct instance *i, const struct snapshot *left)
+{
     assert(!i->future);
     if (i->mapped || i->cold.closed || i->guard.poisoned || i->image->unsavable ||
         i->image->memories != 1 || ++i->uses >= INSTANCE_USES_MAX)
         return false;
     /* Private pages go, and what shows instead is the module's own data, or zeros. */
-    if (!keep_pages &&
-        madvise(wasmtime_memory_data(i->context, &i->memory), bytes, MADV_DONTNEED) < 0)
+    if (!left && madvise(wasmtime_memory_data(i->context, &i->memory), instance_memory_bytes(i),
+                         MADV_DONTNEED) < 0)
         return false;
-    i->stale = keep_pages;
+    i->nleft = 0;
+    if (left)
+        note_left(i, left);
     wasi_guest_free(&i->wasi);
     i->wasi = (struct wasi_guest){0};
     i->user = NULL;
     i->cpu_ns = 0;
     i->fn = INSTANCE_START;
     return true;
+}
+
+uint64_t instance_left_pages(const struct instance *i)
+{
+    uint64_t pages = 0;
+
+    for (unsigned n = 0; n < i->nleft; n++)
+        pages += i->left[n].count;
+    return pages;
 }
 
 bool instance_reuse(struct instance *i, const struct image *image, const struct instance_opts *opts,
@@ -478,34 +501,38 @@ static int runs_restore(struct instance *i, const struct snapshot *s, int fd, un
     return 0;
 }
 
-static int discard(const struct instance *i, uint64_t from, uint64_t to, struct err *err)
+static int discard(const struct instance *i, uint64_t page, uint64_t end, struct err *err)
 {
     uint8_t *memory = wasmtime_memory_data(i->context, &i->memory);
 
-    if (to > from && madvise(memory + from, to - from, MADV_DONTNEED) < 0)
+    if (end > page &&
+        madvise(memory + page * PAGE_BYTES, (end - page) * PAGE_BYTES, MADV_DONTNEED) < 0)
         return err_set(err, ERR_NOMEM, errno, "give back a guest's memory");
     return 0;
 }
 
-/* What the last guest has left goes, but for pages that will be read over. */
-static int stale_discard(struct instance *i, const struct snapshot *s, unsigned how,
-                         struct err *err)
+/* What the last guest has left goes, but for pages that will be read over: both lists are by page.
+ */
+static int left_discard(struct instance *i, const struct snapshot *s, unsigned how, struct err *err)
 {
-    const struct run *runs = snapshot_runs(s);
-    uint64_t end = instance_memory_bytes(i), at = 0;
+    const struct run *run = snapshot_runs(s), *last = run + s->nruns;
 
-    for (uint32_t n = 0; n < s->nruns && at < end; n++) {
-        uint64_t from = (uint64_t)runs[n].page * PAGE_BYTES;
+    for (unsigned n = 0; n < i->nleft; n++) {
+        uint64_t at = i->left[n].page, end = at + i->left[n].count;
 
-        if (!read_not_mapped(&runs[n], how))
-            continue;
-        if (discard(i, at, from < end ? from : end, err) < 0)
+        while (run < last && (uint64_t)run->page + run->count <= at)
+            run++;
+        for (const struct run *r = run; at < end && r < last && r->page < end; r++) {
+            if (!read_not_mapped(r, how))
+                continue;
+            if (discard(i, at, r->page, err) < 0)
+                return -1;
+            at = (uint64_t)r->page + r->count;
+        }
+        if (discard(i, at, end, err) < 0)
             return -1;
-        at = from + (uint64_t)runs[n].count * PAGE_BYTES;
     }
-    if (discard(i, at, end, err) < 0)
-        return -1;
-    i->stale = false;
+    i->nleft = 0;
     return 0;
 }
 
@@ -525,8 +552,7 @@ int instance_restore(struct instance *i, const struct snapshot *s, const struct 
     if (instance_memory_bytes(i) != (uint64_t)s->memory_pages * PAGE_BYTES)
         return err_set(err, ERR_CORRUPT, 0, "snapshot of %u pages, less than the module's own",
                        s->memory_pages);
-    if ((i->stale && stale_discard(i, s, flags, err) < 0) ||
-        runs_restore(i, s, arena_fd(arena), flags, err) < 0)
+    if (left_discard(i, s, flags, err) < 0 || runs_restore(i, s, arena_fd(arena), flags, err) < 0)
         return -1;
     if (flags & RESTORE_COLD)
         i->cold = (struct cold){.memory = wasmtime_memory_data(i->context, &i->memory),
@@ -541,11 +567,27 @@ int instance_restore(struct instance *i, const struct snapshot *s, const struct 
     return 0;
 }
 
+/* Has the disk begin to read the header and all small runs at once: it has them sooner than one
+ * after the other. What fails here is only not ahead of time. */
+static void fetch_ahead(const struct snapshot *s, int fd)
+{
+    const struct slot *newest = snapshot_slots(s) + s->nslots - 1;
+    const struct run *runs = snapshot_runs(s);
+
+    if (s->nslots)
+        posix_fadvise(fd, (off_t)(newest->offset * PAGE_BYTES), PAGE_BYTES, POSIX_FADV_WILLNEED);
+    for (size_t n = 0; n < s->nruns; n++)
+        if (runs[n].count <= RESTORE_READ_PAGES_MAX)
+            posix_fadvise(fd, (off_t)(runs[n].offset * PAGE_BYTES),
+                          (off_t)runs[n].count * (off_t)PAGE_BYTES, POSIX_FADV_WILLNEED);
+}
+
 int snapshot_fetch(const struct snapshot *s, const struct arena *arena, struct err *err)
 {
     static _Thread_local uint8_t sink[RESTORE_READ_PAGES_MAX * PAGE_BYTES];
     const struct run *runs = snapshot_runs(s);
 
+    fetch_ahead(s, arena_fd(arena));
     if (snapshot_check_header(s, arena, false, err) < 0)
         return -1;
     for (size_t n = 0; n < s->nruns; n++) {

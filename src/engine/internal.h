@@ -2,6 +2,7 @@
 #ifndef ROOST_ENGINE_INTERNAL_H
 #define ROOST_ENGINE_INTERNAL_H
 
+#include "base/limits.h"
 #include "engine/cold.h"
 #include "engine/engine.h"
 #include "engine/sigbus.h"
@@ -66,8 +67,12 @@ struct instance {
     struct wasi_guest wasi;
     struct sigbus_guard guard;
     struct cold cold;
-    bool mapped;   /* some of its memory is a mapping of the arena */
-    bool stale;    /* its memory holds what a guest has left, and nobody may see */
+    bool mapped; /* some of its memory is a mapping of the arena */
+    /* What a guest has left in its memory, and nobody may see. */
+    struct left {
+        uint32_t page, count;
+    } left[INSTANCE_LEFT_MAX];
+    unsigned nleft;
     unsigned uses; /* guests that it was before */
     void *user;
 };

@@ -120,6 +120,7 @@ struct guest {
     uint32_t crashes;          /* in a row */
     uint64_t off_loop_ns;      /* it may not run on the loop before */
     uint32_t busy_us;          /* of a worker, by its last event; 0: none yet, or it failed */
+    uint32_t wall_us;          /* of that, to wake and to sleep */
     uint64_t idle_since_ns, retry_ns, save_delay_ns;
     uint64_t paid_ns; /* when its running time will be paid for, at WORKER_LATE_SHARE of the time */
     struct guest_counts counts;

@@ -50,11 +50,10 @@ static void drop_instance(struct awake *a)
     a->inst = NULL;
 }
 
-/* What took so much to write would take as much to make again. */
 static void leave_instance(struct awake *a)
 {
-    if (a->saved && snapshot_written(a->saved) >= HEAVY_PAGES_MIN)
-        spares_put(self->env.spares, a->inst, true);
+    if (a->saved)
+        spares_put(self->env.spares, a->inst, a->saved);
     else
         instance_free(a->inst);
     a->inst = NULL;

@@ -391,13 +391,23 @@ static void event_failed(struct guest *g)
     g->all->stats.counts.failures++;
 }
 
-/* What it took from its worker: waking, running, and sleeping where that was done there. */
-static uint32_t busy_us(const struct awake *a)
+static uint32_t us_of(uint64_t ns)
 {
-    uint64_t ns = a->cpu_ns + (a->woke ? a->handling_ns - a->picked_ns : 0) +
-                  (a->outcome == OUT_SLEPT ? a->slept_ns - a->decided_ns : 0);
+    return ns / 1000 < UINT32_MAX / 2 ? (uint32_t)(ns / 1000) + 1 : UINT32_MAX / 2;
+}
 
-    return ns / 1000 < UINT32_MAX ? (uint32_t)(ns / 1000) + 1 : UINT32_MAX;
+/* What it took from its worker: running, by the processor's clock; waking, and sleeping where that
+ * was done there, by the wall's. The latter counts only if it was so twice, since it is also what
+ * others did when this thread had to wait for them. */
+static uint32_t busy_us(struct guest *g)
+{
+    const struct awake *a = g->awake;
+    uint32_t wall = us_of((a->woke ? a->handling_ns - a->picked_ns : 0) +
+                          (a->outcome == OUT_SLEPT ? a->slept_ns - a->decided_ns : 0));
+    uint32_t before = g->wall_us;
+
+    g->wall_us = wall;
+    return us_of(a->cpu_ns) + (before && before < wall ? before : wall);
 }
 
 /* It held up the loop, by computing or by waiting for the disk: not there again for a while. */
@@ -431,7 +441,7 @@ static void event_done(struct guest *g)
     struct awake *a = g->awake;
 
     note_latency(g);
-    g->busy_us = busy_us(a);
+    g->busy_us = busy_us(g);
     note_slow_on_loop(g);
     g->crashes = 0;
     g->verify = false;

@@ -69,17 +69,26 @@ static bool push(struct spares *s, const struct spare *spare)
     return fits;
 }
 
-void spares_put(struct spares *s, struct instance *i, bool keep_pages)
+/* The pages that it may leave behind. */
+static uint64_t left_bytes(const struct snapshot *saved)
+{
+    uint64_t pages = 0;
+
+    for (uint32_t n = 0; n < saved->nruns; n++)
+        pages += snapshot_runs(saved)[n].count;
+    return pages * PAGE_BYTES;
+}
+
+void spares_put(struct spares *s, struct instance *i, const struct snapshot *saved)
 {
     struct spare spare = {.inst = i, .since_ns = clock_now_ns()};
     struct instance *excess;
 
-    if (keep_pages && instance_memory_bytes(i) <= SPARES_KEPT_BYTES / 2)
-        spare.kept_bytes = instance_memory_bytes(i);
-    if (!instance_blank(i, spare.kept_bytes > 0)) {
+    if (!instance_blank(i, left_bytes(saved) <= SPARES_KEPT_BYTES / 2 ? saved : NULL)) {
         instance_free(i);
         return;
     }
+    spare.kept_bytes = instance_left_pages(i) * PAGE_BYTES;
     while ((excess = in_excess(s, spare.kept_bytes)))
         instance_free(excess);
     if (!push(s, &spare)) /* another thread was quicker */
@@ -96,7 +105,7 @@ struct instance *spares_take(struct spares *s, const struct image *image,
         return NULL;
     pthread_mutex_lock(&s->lock);
     for (size_t at = s->n; !i && at-- > 0;)
-        if ((writes_most || !s->v[at].kept_bytes) &&
+        if ((writes_most || s->v[at].kept_bytes <= SPARES_LIGHT_PAGES * PAGE_BYTES) &&
             instance_reuse(s->v[at].inst, image, opts, from))
             i = take_at(s, at);
     pthread_mutex_unlock(&s->lock);

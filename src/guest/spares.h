@@ -6,9 +6,10 @@
  * of the same image. It is blank: nothing of the guest can be seen in it (engine.h,
  * instance_blank).
  *
- * Of guests that write to most of their memory the pages are kept as well, up to SPARES_KEPT_BYTES
- * in all; such an instance goes only to a guest of that kind, whose snapshot is then read into
- * pages that are there already.
+ * Pages that the guest had changed stay as they are, up to SPARES_KEPT_BYTES in all; the next
+ * guest's are read over them. Where there are many, the instance goes only to a guest that writes
+ * to most of its memory, whose snapshot is read whole: the others would drop what is left, and pay
+ * for it when they wake.
  *
  * One pool for all workers and I/O threads, behind a mutex; all functions but spares_tend may be
  * called by any thread.
@@ -28,9 +29,9 @@ int spares_new(struct spares **out, struct loop *loop, void (*sweep)(void *ctx),
 /* Frees what is in it. Loop thread. NULL is fine. */
 void spares_free(struct spares *s);
 
-/* In place of freeing it: takes the instance of a guest that was just saved. keep_pages: it wrote
- * to most of its memory, and so may the next. Frees it where it cannot be used again. */
-void spares_put(struct spares *s, struct instance *i, bool keep_pages);
+/* In place of freeing it: takes the instance of a guest that was just saved as `saved`. Frees it
+ * where it cannot be used again. */
+void spares_put(struct spares *s, struct instance *i, const struct snapshot *saved);
 /* An instance for a guest of that image that will be restored from `from`, or NULL. writes_most:
  * with RESTORE_READ. */
 struct instance *spares_take(struct spares *s, const struct image *image,

@@ -210,7 +210,7 @@ static uint32_t save_pages_most(const struct awake *a, uint64_t now)
 {
     if (!a->save_here || disk_is_slow(now) || (has_runnable(self) && now < self->save_busy_ns))
         return 0;
-    if (!self->env.on_loop && !has_runnable(self))
+    if (!has_runnable(self) && (!self->env.on_loop || worker_load(self) == 1))
         return SAVE_IDLE_PAGES;
     if (a->from->memory_pages > SAVE_HERE_MEMORY)
         return 0;
@@ -232,7 +232,7 @@ static bool save_here(struct awake *a)
     if (instance_save(&a->saved, a->dropped, &a->ndropped, a->inst, self->env.arena, a->from,
                       &a->save_as, most, &a->abandon, &a->err) < 0)
         return false;
-    spares_put(self->env.spares, a->inst, snapshot_written(a->saved) >= HEAVY_PAGES_MIN);
+    spares_put(self->env.spares, a->inst, a->saved);
     a->inst = NULL;
     a->slept_ns = clock_now_ns();
     if (a->slept_ns - now > SAVE_HERE_SLOW_NS)
