@@ -58,3 +58,13 @@ uint64_t hist_quantile(const struct hist *h, double q)
     }
     return h->max_ns;
 }
+
+uint64_t hist_below(const struct hist *h, unsigned power)
+{
+    size_t end = bucket_of(1ull << power);
+    uint64_t n = 0;
+
+    for (size_t i = 0; i < end; i++)
+        n += h->bucket[i];
+    return n;
+}

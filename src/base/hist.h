@@ -17,6 +17,8 @@ struct hist {
 void hist_add(struct hist *h, uint64_t ns);
 /* Adds all of `from`. */
 void hist_merge(struct hist *to, const struct hist *from);
+/* How many were less than 2^power ns; power is 3 to 42. */
+uint64_t hist_below(const struct hist *h, unsigned power);
 /* The q-quantile (0 < q <= 1) in ns, interpolated; 0 if empty. */
 uint64_t hist_quantile(const struct hist *h, double q);
 

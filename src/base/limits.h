@@ -223,6 +223,8 @@ _Static_assert(ARENA_BYTES_MAX / 4096 < (1ull << 32), "places in the arena are 3
 #define REFUSAL_MAX          256u /* of why the host refused something, as describe shows it */
 #define GUEST_LOG_RATE       100u /* lines a second of one guest */
 #define GUEST_LOG_BURST      1000u
+#define METRICS_GUESTS_MAX   20u        /* by name in /metrics; the others together */
+#define CENSUS_SLICE         256u       /* guests looked at in one turn of the loop */
 #define JOURNAL_BYTES_MAX    (4u * MIB) /* of all guests' lines that are kept ... */
 #define JOURNAL_GUEST_BYTES                                                                        \
     (256u * KIB)                  /* ... and of one guest's: its burst, if lines are short         \
@@ -325,6 +327,7 @@ _Static_assert(H2_BACKLOG_MAX + 2 * H2_WRITE_BYTES <= CHANNEL_OUT_MAX,
 #define KUBE_BACKOFF_MIN_MS     800u
 #define KUBE_BACKOFF_MAX_MS     30000u
 #define KUBE_HEALTHY_MS         120000u /* a connection that lived so long resets the back-off */
+#define KUBE_CODES_MAX          24u     /* statuses of answers that are counted one by one */
 #define KUBE_IDLE_MS            60000u  /* a lane's further connections close after so long */
 #define KUBE_STREAM_WINDOW      H2_STREAM_WINDOW
 _Static_assert(KUBE_PING_AFTER_MS + KUBE_PING_TIMEOUT_MS < 45000,

@@ -328,6 +328,7 @@ void guest_free(struct guest *g)
 {
     if (!g)
         return;
+    census_forget(&g->all->census, g);
     guest_change_free(g);
     if (g->awake) {
         assert(!g->awake->inst);
@@ -942,10 +943,27 @@ void guests_set_memory(struct guests *all, uint64_t bytes)
     all->budget.pages_max = bytes / PAGE_BYTES;
 }
 
+void guests_totals(struct guests *all, struct guests_stats *out)
+{
+    const struct guests_stats *now = &all->stats;
+    struct guests_stats sum = all->past;
+
+    sum.guests = all->n;
+    memcpy(sum.by_state, now->by_state, sizeof(sum.by_state));
+    census_add(&sum.counts, &now->counts);
+    sum.retries += now->retries;
+    hist_merge(&sum.wake, &now->wake);
+    hist_merge(&sum.worker, &now->worker);
+    hist_merge(&sum.sleep, &now->sleep);
+    hist_merge(&sum.event, &now->event);
+    *out = sum;
+}
+
 void guests_stats_reset(struct guests *all)
 {
     struct guests_stats now = {.guests = all->n};
 
+    guests_totals(all, &all->past);
     memcpy(now.by_state, all->stats.by_state, sizeof(now.by_state));
     all->stats = now;
     all->budget.awake_max = all->budget.awake;

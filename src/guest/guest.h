@@ -15,6 +15,7 @@
 #include "base/loop.h"
 #include "guest/awake.h"
 #include "guest/budget.h"
+#include "guest/census.h"
 #include "guest/journal.h"
 #include "guest/mailbox.h"
 #include "guest/spec.h"
@@ -80,12 +81,6 @@ struct trigger {
 struct change; /* guest/change.c */
 struct sub;    /* one trigger of one guest, in the eyes of trigger/ */
 
-struct guest_counts {
-    uint64_t wakes, fresh_starts, sleeps, abandoned, events, failures, traps, calls, refusals;
-    uint64_t cpu_ns;     /* running time of all events, those that trapped included */
-    uint64_t handled_ns; /* of all events that were handled: from being due until returned */
-};
-
 /* A token bucket for its log; whoever owns the awake owns this. */
 struct log_bucket {
     uint64_t last_ns, tokens_milli, dropped;
@@ -101,6 +96,7 @@ struct guest {
     unsigned hold; /* what must be there before it may run: its image, each trigger */
     bool behind;   /* the mailbox was full: what came since must be looked up again */
     bool sleep_now, sleep_asked, wake_now, stop_saved;
+    bool named;            /* in the census */
     struct change *change; /* it is being replaced or taken away; NULL: neither */
     struct image *image;
     struct err *rejected; /* why it can't be deployed; NULL: it is */
@@ -154,6 +150,7 @@ struct guests_opts {
 struct guests_stats {
     size_t guests, by_state[GUEST_STATES];
     struct guest_counts counts;
+    uint64_t retries; /* events that had failed before */
     struct hist wake; /* put into the mailbox of a sleeping guest until its handler has returned */
     struct hist worker; /* from the worker's pick-up on */
     struct hist sleep;  /* from the decision until the instance is dropped */
@@ -180,6 +177,8 @@ struct guest *guests_at(const struct guests *all, size_t i);
 struct journal *guests_journal(struct guests *all);
 /* Borrowed, current. */
 const struct guests_stats *guests_stats(struct guests *all);
+/* The same since the daemon began, whatever was reset. */
+void guests_totals(struct guests *all, struct guests_stats *out);
 /* No event is begun any more; all guests are saved; then opts.drained is called. */
 void guests_drain(struct guests *all);
 /* What all awake guests may have together; 0: any amount. For what wakes from now on. */
@@ -312,7 +311,9 @@ struct guests {
     size_t index_room;
     struct orphan **records; /* read at start, without their guests yet; by the hash of the id */
     size_t nrecords, records_room;
-    struct guests_stats stats;
+    struct guests_stats stats,
+        past; /* past: before the last guests_stats_reset, counts and histograms */
+    struct census census;
     struct ticker *ticker;
     atomic_uint_fast64_t slow_save_ns; /* when a worker last found the disk slow */
     struct budget budget;

@@ -340,6 +340,9 @@ static void note_latency(struct guest *g)
     st->counts.handled_ns += a->done_ns - a->put_ns;
     g->counts.events++;
     st->counts.events++;
+    st->retries += a->ev.failures > 0;
+    if (!g->named && g->counts.events >= g->all->census.bar)
+        census_event(&g->all->census, g);
 }
 
 static void look_again(struct guest *g)

@@ -495,6 +495,17 @@ void worker_hurry(struct worker *w)
     atomic_store(&w->hurry, true);
 }
 
+uint64_t worker_cpu_ns(const struct worker *w)
+{
+    struct timespec ts = {0};
+    clockid_t clock;
+
+    if (w->env.on_loop || pthread_getcpuclockid(w->thread, &clock) != 0 ||
+        clock_gettime(clock, &ts) < 0)
+        return 0;
+    return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
+}
+
 /* --- the thread --- */
 
 static void stop_came(struct msg *m)

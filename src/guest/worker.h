@@ -55,6 +55,8 @@ bool worker_free_now(const struct worker *w);
 /* Loop thread: a guest that is with it is wanted (a->abandon): the loop is woken when it is done.
  */
 void worker_hurry(struct worker *w);
+/* CPU time that its thread took so far, in ns; 0 for the one on the loop. Loop thread. */
+uint64_t worker_cpu_ns(const struct worker *w);
 struct loop *worker_loop(struct worker *w);
 const struct capabilities *worker_capabilities(const struct worker *w);
 

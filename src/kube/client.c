@@ -17,6 +17,7 @@
 #include "kube/wire.h"
 
 #include <assert.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
@@ -56,6 +57,8 @@ struct kube_client {
     struct lane lanes[2]; /* by enum kube_lane */
     struct kube_timing timing;
     uint64_t requests;
+    pthread_mutex_t lock; /* of answers: the daemon's loop reads those of workers */
+    struct kube_answers answers[2];
 };
 
 static const struct kube_timing timing_default = {
@@ -90,11 +93,15 @@ static void stream_free(struct kube_stream *s)
     free(s);
 }
 
+static void count_answer(const struct kube_stream *s, int status);
+
 static void stream_end(struct kube_stream *s, const struct err *err)
 {
     struct kube_receiver receiver = s->receiver;
     void *ctx = s->ctx;
 
+    if (!s->answered)
+        count_answer(s, 0);
     stream_free(s);
     receiver.on_end(ctx, err);
 }
@@ -160,11 +167,56 @@ static void stream_due(struct timer *t)
 
 /* --- what its connection tells --- */
 
+static void count_code(struct kube_answers *a, uint16_t status, uint64_t n)
+{
+    unsigned i = 0;
+
+    while (i < a->ncodes && a->code[i].status != status)
+        i++;
+    if (i == KUBE_CODES_MAX) {
+        a->others += n;
+        return;
+    }
+    if (i == a->ncodes) {
+        a->code[i].status = status;
+        a->code[i].n = 0;
+        a->ncodes++;
+    }
+    a->code[i].n += n;
+}
+
+/* status 0: it ended without. */
+static void count_answer(const struct kube_stream *s, int status)
+{
+    struct kube_client *c = s->lane->client;
+    struct kube_answers *a = &c->answers[s->lane - c->lanes];
+    uint64_t sent = s->head_due_ns - s->timeout_ms * NS_PER_MS, now = loop_now_ns(c->loop);
+
+    pthread_mutex_lock(&c->lock);
+    count_code(a, (uint16_t)status, 1);
+    if (status)
+        hist_add(&a->head, now > sent ? now - sent : 0);
+    pthread_mutex_unlock(&c->lock);
+}
+
+void kube_client_answers(struct kube_client *c, enum kube_lane lane, struct kube_answers *out)
+{
+    const struct kube_answers *from = &c->answers[lane];
+
+    pthread_mutex_lock(&c->lock);
+    for (unsigned i = 0; i < from->ncodes; i++)
+        count_code(out, from->code[i].status, from->code[i].n);
+    out->others += from->others;
+    hist_merge(&out->head, &from->head);
+    pthread_mutex_unlock(&c->lock);
+}
+
 static void answer_head(void *ctx, int status, const char *headers, size_t len)
 {
     struct kube_stream *s = ctx;
 
     s->answered = true;
+    count_answer(s, status);
     loop_timer_clear(s->lane->client->loop, &s->timer);
     free(s->wire);
     s->wire = NULL;
@@ -318,6 +370,7 @@ int kube_client_new(struct kube_client **out, struct loop *loop, const struct ku
 
     if (!c)
         return err_set(err, ERR_NOMEM, 0, "no memory for a client");
+    pthread_mutex_init(&c->lock, NULL);
     c->loop = loop;
     c->config = config;
     c->timing = timing_default;
@@ -351,6 +404,7 @@ void kube_client_free(struct kube_client *c)
     for (int i = 0; i < 2; i++)
         lane_free(&c->lanes[i]);
     h2_context_free(c->h2);
+    pthread_mutex_destroy(&c->lock);
     free(c);
 }
 

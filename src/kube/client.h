@@ -12,6 +12,8 @@
 #define ROOST_KUBE_CLIENT_H
 
 #include "base/err.h"
+#include "base/hist.h"
+#include "base/limits.h"
 #include "base/loop.h"
 
 #include <stdbool.h>
@@ -85,5 +87,18 @@ struct kube_client_stats {
     uint64_t last_read_ns, last_write_ns;
 };
 void kube_client_stats(const struct kube_client *client, struct kube_client_stats *out);
+
+/* How requests of one lane ended: by status, and how long the head took from kube_send on. */
+struct kube_answers {
+    struct {
+        uint16_t status; /* 0: none came */
+        uint64_t n;
+    } code[KUBE_CODES_MAX];
+    unsigned ncodes;
+    uint64_t others; /* of statuses that found no room */
+    struct hist head;
+};
+/* Adds those of a client to out. Any thread. */
+void kube_client_answers(struct kube_client *client, enum kube_lane lane, struct kube_answers *out);
 
 #endif

@@ -866,6 +866,26 @@ void watch_stop(struct watch *w)
 
 /* --- how it is --- */
 
+void watch_numbers(const struct watch *w, struct watch_numbers *out)
+{
+    *out = (struct watch_numbers){0};
+    for (const struct source *s = w->sources; s; s = s->next) {
+        struct reflector_stats r = {0};
+        struct table_stats t;
+
+        table_stats(s->table, &t);
+        if (s->reflector)
+            reflector_stats(s->reflector, &r);
+        out->watches += s->reflector != NULL;
+        out->synced += s->synced;
+        out->events += r.events;
+        out->relists += r.relists;
+        out->reconnects += r.reconnects;
+        out->objects += t.cached;
+        out->object_bytes += t.object_bytes;
+    }
+}
+
 bool watch_ready(const struct watch *w, struct buf *why)
 {
     bool ready = true;

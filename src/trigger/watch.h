@@ -39,6 +39,13 @@ void watch_start(struct watch *w);
 /* No more changes reach guests. */
 void watch_stop(struct watch *w);
 
+struct watch_numbers {
+    size_t watches, synced; /* upstream, one for each resource */
+    uint64_t events, relists, reconnects;
+    size_t objects; /* that are kept, with what they take */
+    uint64_t object_bytes;
+};
+void watch_numbers(const struct watch *w, struct watch_numbers *out);
 /* True if everything asked for is synced and reviewed (denied counts: it is decided). Else why not,
  * one line for each reason, appended. */
 struct buf;
