@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "serve/admin_journal.h"
 #include "serve/admin_route.h"
+#include "serve/metrics.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -177,9 +178,18 @@ static void events(struct admin *a, const struct admin_call *call)
         http1_problem(call->res, 404, "there is nothing at this path");
 }
 
+static void metrics(struct admin *a, const struct admin_call *call)
+{
+    if (a->source.metrics)
+        metrics_answer(a->source.metrics, call->res);
+    else
+        http1_problem(call->res, 404, "there is nothing at this path");
+}
+
 static const struct admin_route routes[] = {
     {HTTP1_GET, "/healthz", healthz, .query = "verbose"},
     {HTTP1_GET, "/readyz", readyz, .query = "verbose"},
+    {HTTP1_GET, "/metrics", metrics, .query = NULL},
     {HTTP1_GET, "/v1/version", version, .query = NULL},
     {HTTP1_GET, "/v1/guests", list, .query = NULL},
     {HTTP1_GET, "/v1/guests/{namespace}/{name}", describe, .query = NULL},

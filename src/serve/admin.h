@@ -6,6 +6,7 @@
  *   /v1/version               {"version": ...}
  *   /v1/guests                {"items": [guest, ...]}
  *   /v1/guests/NAMESPACE/NAME what `roost describe` shows
+ *   /metrics                  Prometheus' text format
  *   /v1/logs, /v1/events      what guests said, what happened to them: streams
  *   /v1/stats                 counters and latencies; with ?reset they start anew after the answer
  *
@@ -30,7 +31,8 @@ struct http1_server;
  * does not. */
 typedef void admin_check(void *to, const char *name, const char *reasons);
 
-/* Where the answers come from. stats, reset and journal may be NULL: the route is then not there.
+/* Where the answers come from. stats, reset, journal and metrics may be NULL: the route is then not
+ * there.
  */
 struct admin_source {
     void *ctx;
@@ -44,6 +46,7 @@ struct admin_source {
     /* A new reference; NULL: no memory. */
     json_t *(*stats)(void *ctx);
     void (*reset)(void *ctx);
+    struct metrics *metrics;
 };
 
 /* Of the socket file; 0: 0600, and the process's group. */

@@ -16,6 +16,7 @@
 #include "guest/guest.h"
 #include "kube/kubeconfig.h"
 #include "serve/admin.h"
+#include "serve/metrics.h"
 #include "serve/remote.h"
 #include "serve/report.h"
 #include "trigger/watch.h"
@@ -46,6 +47,7 @@ struct module {
     char image_path[4096];
     struct compile *compile;
     struct image *image;
+    uint64_t image_bytes;
     struct err failed;
     bool done;
 };
@@ -62,6 +64,7 @@ struct daemon {
     struct engine *engine;
     struct kube_client *client;
     struct kube_client *call_clients[WORKERS_MAX + 1]; /* of the workers with threads */
+    struct kube_client *clients[WORKERS_MAX + 2];      /* all, for metrics */
     struct kube_capability *kube[WORKERS_MAX + 1];
     size_t nkube;
     struct capability_source capabilities;
@@ -69,11 +72,13 @@ struct daemon {
     struct guests *guests;
     struct compile_queue *queue;
     struct admin *admin;
+    struct metrics *metrics;
     struct http1_tls *remote; /* the admin API over TCP */
     struct module *modules;
     struct reject *rejects;
     struct report report;
     struct timer trim, kube_retry;
+    uint64_t trim_due_ns;
     struct kube_stream *probe;
     bool kube_ready, stopping;
     char kube_trouble[ERR_MSG_MAX];
@@ -166,8 +171,12 @@ static void module_done(struct module *m)
 
 static void module_load(struct module *m)
 {
+    struct stat st;
+
     if (image_load(&m->image, m->daemon->engine, m->image_path, &m->failed) < 0)
         err_wrap(&m->failed, "module %s", m->path);
+    else if (stat(m->image_path, &st) == 0)
+        m->image_bytes = (uint64_t)st.st_size;
     module_done(m);
 }
 
@@ -536,13 +545,15 @@ static void trim(struct timer *t)
     struct daemon *d = container_of(t, struct daemon, trim);
     const struct guests_stats *st = guests_stats(d->guests);
 
+    metrics_lag(d->metrics, clock_now_ns() - d->trim_due_ns);
     /* Only when nothing runs: it takes the allocator's locks for a millisecond. */
     if (st->counts.sleeps != d->report.trimmed_at && st->by_state[G_RUNNING] == 0) {
         malloc_trim(64 * KIB);
         d->report.trimmed_at = st->counts.sleeps;
     }
     guests_rest(d->guests);
-    if (loop_timer_set(d->loop, t, loop_now_ns(d->loop) + TRIM_EVERY_NS, NULL) < 0)
+    d->trim_due_ns = clock_now_ns() + TRIM_EVERY_NS;
+    if (loop_timer_set(d->loop, t, d->trim_due_ns, NULL) < 0)
         log_error("no memory for a timer");
 }
 
@@ -565,6 +576,7 @@ static void modules_free(struct daemon *d)
 static void daemon_free(struct daemon *d)
 {
     admin_free(d->admin);
+    metrics_free(d->metrics);
     http1_tls_free(d->remote);
     compile_queue_free(d->queue);
     guests_free(d->guests);
@@ -671,6 +683,35 @@ static int make_guests(struct daemon *d, struct err *err)
     return compile_queue_new(&d->queue, d->loop, COMPILE_JOBS_MAX, err);
 }
 
+static void metrics_rest(void *ctx, struct metrics_rest *out)
+{
+    struct daemon *d = ctx;
+
+    out->connections = report_connections(&d->report);
+    for (const struct module *m = d->modules; m; m = m->next) {
+        out->images += m->image != NULL;
+        out->image_bytes += m->image ? m->image_bytes : 0;
+    }
+}
+
+static int open_metrics(struct daemon *d, struct err *err)
+{
+    struct metrics_source source = {.loop = d->loop,
+                                    .guests = d->guests,
+                                    .watch = d->watch,
+                                    .arena = d->arena,
+                                    .db = d->db,
+                                    .clients = d->clients,
+                                    .nclients = WORKERS_MAX + 2,
+                                    .without_names = &d->opts.metrics_without_names,
+                                    .rest = metrics_rest,
+                                    .ctx = d};
+
+    d->clients[0] = d->client;
+    memcpy(&d->clients[1], d->call_clients, sizeof(d->call_clients));
+    return metrics_new(&d->metrics, &source, err);
+}
+
 static int open_admin(struct daemon *d, struct err *err)
 {
     struct admin_source source = {.ctx = d,
@@ -691,6 +732,9 @@ static int open_admin(struct daemon *d, struct err *err)
                                 .db = d->db,
                                 .started_ns = d->started_ns};
     snprintf(path, sizeof(path), "%s/admin.sock", d->opts.state_dir);
+    if (open_metrics(d, err) < 0)
+        return -1;
+    source.metrics = d->metrics;
     if (admin_socket_of(&socket, &d->opts, err) < 0 ||
         admin_new(&d->admin, d->loop, d->opts.admin.socket ? d->opts.admin.socket : path, &socket,
                   &source, err) < 0 ||
@@ -717,7 +761,8 @@ static int start(struct daemon *d, struct err *err)
     d->trim.fire = trim;
     if (notify_watchdog(d->notify, d->loop, err) < 0)
         return -1;
-    return loop_timer_set(d->loop, &d->trim, loop_now_ns(d->loop) + TRIM_EVERY_NS, err);
+    d->trim_due_ns = clock_now_ns() + TRIM_EVERY_NS;
+    return loop_timer_set(d->loop, &d->trim, d->trim_due_ns, err);
 }
 
 /* Two arenas are enough for so few threads, and what is freed goes back soon. */

@@ -35,8 +35,9 @@ struct daemon_opts {
     uint64_t memory_bytes;   /* of all awake guests; 0: what the control group's limit leaves */
     uint64_t sleep_after_ns; /* for guests whose manifest does not say */
     bool never_sleep;        /* for comparison: as if each guest said sleep: {mode: never} */
-    uint64_t log_level;      /* an enum log_level */
-    uint64_t log_format;     /* the place in option_log_formats */
+    bool metrics_without_names;
+    uint64_t log_level;  /* an enum log_level */
+    uint64_t log_format; /* the place in option_log_formats */
     struct {
         char *socket;  /* NULL: admin.sock in state_dir */
         char *group;   /* whose members may use the socket; NULL: only the daemon's user */

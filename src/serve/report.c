@@ -206,6 +206,27 @@ static json_t *room_json(const struct report *r)
                      "mappingsMax", (json_int_t)b->maps_max);
 }
 
+static void kube_all(const struct report *r, struct kube_client_stats *kube,
+                     struct kube_numbers *calls)
+{
+    if (r->client)
+        kube_client_stats(r->client, kube);
+    for (size_t i = 0; i < r->nkube; i++) {
+        kube_capability_numbers(r->kube[i], calls, false);
+        if (i == 0) /* the loop's own client: counted above */
+            calls->requests = calls->connections = 0;
+    }
+}
+
+unsigned report_connections(const struct report *r)
+{
+    struct kube_client_stats kube = {0};
+    struct kube_numbers calls = {0};
+
+    kube_all(r, &kube, &calls);
+    return kube.connections + calls.connections;
+}
+
 json_t *report_stats(const struct report *r)
 {
     const struct guests_stats *st = guests_stats(r->guests);
@@ -213,13 +234,7 @@ json_t *report_stats(const struct report *r)
     struct kube_client_stats kube = {0};
     struct kube_numbers calls = {0};
 
-    if (r->client)
-        kube_client_stats(r->client, &kube);
-    for (size_t i = 0; i < r->nkube; i++) {
-        kube_capability_numbers(r->kube[i], &calls, false);
-        if (i == 0) /* the loop's own client: counted above */
-            calls.requests = calls.connections = 0;
-    }
+    kube_all(r, &kube, &calls);
     return json_pack(
         "{s:I, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, "
         "s:I, "

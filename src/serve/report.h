@@ -23,6 +23,8 @@ json_t *report_guest(const struct guest *g);
 json_t *report_reject(const struct err *err);
 /* `roost describe`. */
 json_t *report_describe(const struct guest *g, const struct watch *watch);
+/* To the API server, those of all workers. */
+unsigned report_connections(const struct report *r);
 /* Counters, latencies, memory: what demo and benchmarks read. */
 json_t *report_stats(const struct report *r);
 /* The histograms and counters start anew. */
