@@ -128,7 +128,10 @@ int disk_error(struct err *err, int sys, const char *what)
     default:
         break;
     }
-    return err_set(err, code, sys, "%s", what);
+    err_set(err, code, sys, "%s", what);
+    if (code != ERR_IO)
+        return -1;
+    return err_blame(err, sys == ENOSPC || sys == EDQUOT ? REASON_DISK_FULL : REASON_DISK_FAULT);
 }
 
 static ssize_t read_some(const struct disk *disk, int fd, void *buf, size_t len, uint64_t offset,

@@ -9,27 +9,28 @@
 #undef err_set /* here are the functions themselves */
 #undef err_set_status
 #undef err_wrap
+#undef err_blame
 
 static const struct {
     const char *name;
-    int exit_status;
+    int exit_status, http_status;
 } codes[ERR_CODES] = {
-    [ERR_NONE] = {"ok", 0},
-    [ERR_USAGE] = {"usage", 2},
-    [ERR_INVALID] = {"invalid", 3},
-    [ERR_NOT_FOUND] = {"not_found", 4},
-    [ERR_EXISTS] = {"exists", 5},
-    [ERR_DENIED] = {"denied", 6},
-    [ERR_LIMIT] = {"limit", 7},
-    [ERR_NOMEM] = {"nomem", 8},
-    [ERR_IO] = {"io", 9},
-    [ERR_NET] = {"net", 10},
-    [ERR_TIMEOUT] = {"timeout", 11},
-    [ERR_AGAIN] = {"again", 12},
-    [ERR_GONE] = {"gone", 13},
-    [ERR_CORRUPT] = {"corrupt", 14},
-    [ERR_TRAP] = {"trap", 15},
-    [ERR_UNSUPPORTED] = {"unsupported", 16},
+    [ERR_NONE] = {"ok", 0, 200},
+    [ERR_USAGE] = {"usage", 2, 400},
+    [ERR_INVALID] = {"invalid", 3, 422},
+    [ERR_NOT_FOUND] = {"not_found", 4, 404},
+    [ERR_EXISTS] = {"exists", 5, 409},
+    [ERR_DENIED] = {"denied", 6, 403},
+    [ERR_LIMIT] = {"limit", 7, 422},
+    [ERR_NOMEM] = {"nomem", 8, 503},
+    [ERR_IO] = {"io", 9, 507},
+    [ERR_NET] = {"net", 10, 503},
+    [ERR_TIMEOUT] = {"timeout", 11, 504},
+    [ERR_AGAIN] = {"again", 12, 503},
+    [ERR_GONE] = {"gone", 13, 410},
+    [ERR_CORRUPT] = {"corrupt", 14, 500},
+    [ERR_TRAP] = {"trap", 15, 500},
+    [ERR_UNSUPPORTED] = {"unsupported", 16, 422},
 };
 
 static void err_fill(struct err *err, enum err_code code, int sys, const char *fmt, va_list ap)
@@ -43,6 +44,7 @@ static void err_fill(struct err *err, enum err_code code, int sys, const char *f
     vsnprintf(msg, sizeof(msg), fmt, ap);
     text_clean(msg); /* a peer's bytes, or cut inside a character: JSON must take it */
     err->code = code;
+    err->reason = REASON_NONE;
     err->sys = sys;
     memcpy(err->msg, msg, sizeof(msg));
 }
@@ -97,6 +99,13 @@ int err_wrap(struct err *err, const char *fmt, ...)
     return -1;
 }
 
+int err_blame(struct err *err, enum err_reason reason)
+{
+    if (err && err->reason == REASON_NONE)
+        err->reason = reason;
+    return -1;
+}
+
 const char *err_code_name(enum err_code code)
 {
     return (unsigned)code < ERR_CODES ? codes[code].name : "unknown";
@@ -105,4 +114,9 @@ const char *err_code_name(enum err_code code)
 int err_exit_status(enum err_code code)
 {
     return (unsigned)code < ERR_CODES ? codes[code].exit_status : 1;
+}
+
+int err_http_status(enum err_code code)
+{
+    return (unsigned)code < ERR_CODES ? codes[code].http_status : 500;
 }

@@ -31,8 +31,49 @@ enum err_code {
     ERR_CODES
 };
 
+/* Situations that a user meets and can do something about, finer than the codes: stable names that
+ * programs may rely on, as `reason` in what the admin API says. The table in err_reason.c has what
+ * to do about each, docs/errors.md is made of it, and test_errors produces each. */
+enum err_reason {
+    REASON_NONE = 0, /* the code says all there is to say */
+    REASON_BAD_FLAG,
+    REASON_BAD_CONFIGURATION,
+    REASON_BAD_CERTIFICATE,
+    REASON_BAD_TOKEN,
+    REASON_NO_SUCH_GROUP,
+    REASON_ADDRESS_IN_USE,
+    REASON_SOCKET_IN_USE,
+    REASON_STATE_IN_USE,
+    REASON_STATE_UNSAFE,
+    REASON_NO_KUBECONFIG,
+    REASON_BAD_KUBECONFIG,
+    REASON_SERVER_UNTRUSTED,
+    REASON_API_SERVER_UNREACHABLE,
+    REASON_MAY_NOT_WATCH,
+    REASON_DAEMON_UNREACHABLE,
+    REASON_NO_ANSWER,
+    REASON_FILE_TOO_LARGE,
+    REASON_BAD_MANIFEST,
+    REASON_NOT_YET,
+    REASON_DUPLICATE_GUEST,
+    REASON_NO_MODULE,
+    REASON_BAD_MODULE,
+    REASON_MODULE_UNFIT,
+    REASON_CANNOT_SLEEP,
+    REASON_IMAGE_DAMAGED,
+    REASON_SNAPSHOT_DAMAGED,
+    REASON_TRAPPED,
+    REASON_CPU_LIMIT,
+    REASON_TIME_LIMIT,
+    REASON_HANDLER_FAILED,
+    REASON_DISK_FULL,
+    REASON_DISK_FAULT,
+    ERR_REASONS
+};
+
 struct err {
     enum err_code code;
+    enum err_reason reason;
     int sys; /* errno or HTTP status where there is one, else 0 */
     char msg[ERR_MSG_MAX];
 };
@@ -50,8 +91,14 @@ int err_set_status(struct err *err, enum err_code code, int status, const char *
 /* Puts "what: " before the message. Always returns -1. err may be NULL. */
 int err_wrap(struct err *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* Names the situation of an error that has none yet: by who knows it, where the error passes.
+ * Always returns -1. err may be NULL. */
+int err_blame(struct err *err, enum err_reason reason);
+
 /* "denied", "not_found", ...: stable names for JSON and metrics. */
 const char *err_code_name(enum err_code code);
+/* "StateInUse", ...; of an error without a situation that of its code: "NotFound". */
+const char *err_reason_of(const struct err *err);
 
 /* So that compilers and the static analyser see at each call that it fails. */
 static inline int err_always(int rc)
@@ -62,8 +109,22 @@ static inline int err_always(int rc)
 #define err_set(...)        err_always(err_set(__VA_ARGS__))
 #define err_set_status(...) err_always(err_set_status(__VA_ARGS__))
 #define err_wrap(...)       err_always(err_wrap(__VA_ARGS__))
+#define err_blame(...)      err_always(err_blame(__VA_ARGS__))
 
 /* The process exit status of a code; documented in docs/cli.md. */
 int err_exit_status(enum err_code code);
+/* The status of the admin API's answer. */
+int err_http_status(enum err_code code);
+
+/* What docs/errors.md says of a situation. */
+struct err_reason_row {
+    const char *name;
+    enum err_code code; /* that of the error as a rule */
+    const char *todo;   /* sentences, with the last full stop */
+};
+/* NULL for REASON_NONE and what is none. */
+const struct err_reason_row *err_reason_row(enum err_reason reason);
+/* The same of a code's own; NULL for ERR_NONE. */
+const struct err_reason_row *err_code_row(enum err_code code);
 
 #endif

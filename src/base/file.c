@@ -13,13 +13,19 @@ static enum err_code code_of_errno(int sys)
     return sys == EACCES || sys == EPERM ? ERR_DENIED : ERR_IO;
 }
 
+static int too_large(const char *path, size_t max, struct err *err)
+{
+    err_set(err, ERR_LIMIT, 0, "%s: larger than %zu bytes", path, max - 1);
+    return err_blame(err, REASON_FILE_TOO_LARGE);
+}
+
 static int read_all(struct buf *out, int fd, const char *path, struct err *err)
 {
     for (;;) {
         ssize_t n;
 
         if (out->len == out->max)
-            return err_set(err, ERR_LIMIT, 0, "%s: larger than %zu bytes", path, out->max - 1);
+            return too_large(path, out->max, err);
         /* Less than 4 KiB at the end, so that growing stops at the limit and not past it. */
         if (buf_reserve(out, out->max - out->len < 4096 ? out->max - out->len : 4096, err) < 0)
             return err_wrap(err, "%s", path);
@@ -46,7 +52,7 @@ int file_read(struct buf *out, const char *path, struct err *err)
     if (!S_ISREG(st.st_mode) && !S_ISFIFO(st.st_mode))
         return err_set(err, ERR_INVALID, 0, "%s: not a file", path);
     if (S_ISREG(st.st_mode) && (uint64_t)st.st_size >= out->max)
-        return err_set(err, ERR_LIMIT, 0, "%s: larger than %zu bytes", path, out->max - 1);
+        return too_large(path, out->max, err);
     /* At once, so that no outgrown copy of a secret is left behind. */
     if (S_ISREG(st.st_mode) && buf_reserve(out, (size_t)st.st_size + 1, err) < 0)
         return err_wrap(err, "%s", path);

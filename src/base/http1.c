@@ -516,10 +516,15 @@ static int remove_stale(const struct sockaddr_un *addr, struct err *err)
 
     if (fd < 0 || lstat(addr->sun_path, &st) < 0)
         return io_err(err, "socket", addr->sun_path);
-    if (!S_ISSOCK(st.st_mode))
-        return err_set(err, ERR_EXISTS, 0, "%s is no socket: move it away", addr->sun_path);
-    if (connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) == 0 || errno != ECONNREFUSED)
-        return err_set(err, ERR_EXISTS, 0, "another process listens at %s", addr->sun_path);
+    if (!S_ISSOCK(st.st_mode)) {
+        err_set(err, ERR_EXISTS, 0, "%s is no socket: move it away", addr->sun_path);
+        return err_blame(err, REASON_SOCKET_IN_USE);
+    }
+    if (connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) == 0 || errno != ECONNREFUSED) {
+        err_set(err, ERR_EXISTS, 0, "another process listens at %s: stop it, or use another socket",
+                addr->sun_path);
+        return err_blame(err, REASON_SOCKET_IN_USE);
+    }
     return unlink(addr->sun_path) < 0 ? io_err(err, "remove", addr->sun_path) : 0;
 }
 

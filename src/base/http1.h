@@ -65,6 +65,8 @@ const char *http1_reason(int status);
 
 /* Makes the response a problem+json (RFC 9457) of this status; detail is cleaned text. */
 void http1_problem(struct http1_response *res, int status, const char *detail);
+/* The same of an error: its status, its reason, its message. */
+void http1_problem_err(struct http1_response *res, const struct err *err);
 
 /* --- the server --- */
 

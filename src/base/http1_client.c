@@ -28,8 +28,10 @@ static int wait_for(int fd, short events, uint64_t deadline_ns, struct err *err)
 
     do {
         now = clock_now_ns();
-        if (now >= deadline_ns)
-            return err_set(err, ERR_TIMEOUT, 0, "no answer in time");
+        if (now >= deadline_ns) {
+            err_set(err, ERR_TIMEOUT, 0, "no answer in time");
+            return err_blame(err, REASON_NO_ANSWER);
+        }
         n = poll(&p, 1, (int)((deadline_ns - now + NS_PER_MS - 1) / NS_PER_MS));
     } while (n == 0 || (n < 0 && errno == EINTR));
     return n < 0 ? err_set(err, ERR_NET, errno, "poll") : 0;

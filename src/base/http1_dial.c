@@ -45,8 +45,10 @@ static int wait_for(int fd, short events, uint64_t deadline_ns, struct err *err)
     do {
         uint64_t now = clock_now_ns();
 
-        if (deadline_ns && now >= deadline_ns)
-            return err_set(err, ERR_TIMEOUT, 0, "no answer in time");
+        if (deadline_ns && now >= deadline_ns) {
+            err_set(err, ERR_TIMEOUT, 0, "no answer in time");
+            return err_blame(err, REASON_NO_ANSWER);
+        }
         if (deadline_ns)
             ms = (int)((deadline_ns - now + NS_PER_MS - 1) / NS_PER_MS);
         n = poll(&p, 1, ms);

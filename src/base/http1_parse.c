@@ -336,10 +336,29 @@ const char *http1_reason(int status)
     return "Unknown";
 }
 
-void http1_problem(struct http1_response *res, int status, const char *detail)
+/* What holds for a status where nothing finer is known. */
+static const char *reason_of_status(int status)
 {
-    json_t *problem = json_pack("{s:s, s:s, s:i, s:s}", "type", "about:blank", "title",
-                                http1_reason(status), "status", status, "detail", detail);
+    static const struct {
+        int status;
+        enum err_code code;
+    } codes[] = {{400, ERR_USAGE}, {401, ERR_DENIED},  {403, ERR_DENIED},  {404, ERR_NOT_FOUND},
+                 {405, ERR_USAGE}, {408, ERR_TIMEOUT}, {409, ERR_EXISTS},  {410, ERR_GONE},
+                 {413, ERR_LIMIT}, {414, ERR_LIMIT},   {422, ERR_INVALID}, {429, ERR_AGAIN},
+                 {431, ERR_LIMIT}, {503, ERR_AGAIN},   {504, ERR_TIMEOUT}, {507, ERR_IO}};
+
+    for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++)
+        if (codes[i].status == status)
+            return err_code_row(codes[i].code)->name;
+    return status < 500 ? err_code_row(ERR_USAGE)->name : "Internal";
+}
+
+static void problem_of(struct http1_response *res, int status, const char *reason,
+                       const char *detail)
+{
+    json_t *problem =
+        json_pack("{s:s, s:s, s:i, s:s, s:s}", "type", "about:blank", "title", http1_reason(status),
+                  "status", status, "reason", reason, "detail", detail);
     char *text = problem ? json_dumps(problem, JSON_COMPACT) : NULL;
 
     res->status = status;
@@ -350,4 +369,14 @@ void http1_problem(struct http1_response *res, int status, const char *detail)
         res->body.len = 0;
     free(text);
     json_decref(problem);
+}
+
+void http1_problem(struct http1_response *res, int status, const char *detail)
+{
+    problem_of(res, status, reason_of_status(status), detail);
+}
+
+void http1_problem_err(struct http1_response *res, const struct err *err)
+{
+    problem_of(res, err_http_status(err->code), err_reason_of(err), err->msg);
 }

@@ -43,14 +43,15 @@ static int dir_check(int fd, const char *path, struct err *err)
     if (fstat(fd, &st) < 0)
         return disk_error(err, errno, "stat");
     if (st.st_uid != geteuid())
-        return err_set(
-            err, ERR_DENIED, 0,
-            "belongs to user %u, but this is user %u: chown it, or use another directory",
-            st.st_uid, geteuid());
-    if (st.st_mode & (S_IRWXG | S_IRWXO))
-        return err_set(err, ERR_DENIED, 0, "others may enter it (mode %04o): run chmod 700 %s",
-                       st.st_mode & 07777u, path);
-    return 0;
+        err_set(err, ERR_DENIED, 0,
+                "belongs to user %u, but this is user %u: chown it, or use another directory",
+                st.st_uid, geteuid());
+    else if (st.st_mode & (S_IRWXG | S_IRWXO))
+        err_set(err, ERR_DENIED, 0, "others may enter it (mode %04o): run chmod 700 %s",
+                st.st_mode & 07777u, path);
+    else
+        return 0;
+    return err_blame(err, REASON_STATE_UNSAFE);
 }
 
 static int in_use(int lock, struct err *err)
@@ -60,9 +61,11 @@ static int in_use(int lock, struct err *err)
 
     /* The one that has it may not have written its pid yet. */
     if (n <= 0 || strspn(pid, "0123456789") == 0)
-        return err_set(err, ERR_EXISTS, 0, "in use by another process");
-    pid[strspn(pid, "0123456789")] = 0;
-    return err_set(err, ERR_EXISTS, 0, "in use by process %s", pid);
+        err_set(err, ERR_EXISTS, 0, "in use by another process: stop it, or use another directory");
+    else
+        err_set(err, ERR_EXISTS, 0, "in use by process %.*s: stop it, or use another directory",
+                (int)strspn(pid, "0123456789"), pid);
+    return err_blame(err, REASON_STATE_IN_USE);
 }
 
 static int lock_take(int dir, struct err *err)

@@ -142,8 +142,10 @@ static int ssl_error(struct tls *t, const char *doing, struct err *err)
     if (t->full)
         return err_set(err, ERR_LIMIT, 0, "TLS: %zu bytes wait to be sent, limit %zu", t->out->len,
                        t->out->max);
-    if (ERR_GET_LIB(e) == ERR_LIB_SSL && reason == SSL_R_CERTIFICATE_VERIFY_FAILED)
-        return verify_error(t, SSL_get_verify_result(t->ssl), err);
+    if (ERR_GET_LIB(e) == ERR_LIB_SSL && reason == SSL_R_CERTIFICATE_VERIFY_FAILED) {
+        verify_error(t, SSL_get_verify_result(t->ssl), err);
+        return err_blame(err, REASON_SERVER_UNTRUSTED);
+    }
     if (ERR_GET_LIB(e) == ERR_LIB_SSL && reason >= SSL_AD_REASON_OFFSET && reason < 1256) {
         bool denied = alert_is_denial(reason - SSL_AD_REASON_OFFSET);
 

@@ -25,8 +25,10 @@ static int unreachable(const char *path, const char *state, struct err *err)
     struct err why = *err;
     char hint[PATH_MAX + 64];
 
-    return err_set_status(err, why.code, why.sys, "cannot reach the daemon at %s: %s (%s)", path,
-                          why.msg, advice(hint, sizeof(hint), state, &why));
+    err_set_status(err, why.code, why.sys, "cannot reach the daemon at %s: %s (%s)", path, why.msg,
+                   advice(hint, sizeof(hint), state, &why));
+    err->reason = why.reason;
+    return err_blame(err, REASON_DAEMON_UNREACHABLE);
 }
 
 /* What a status of the API means to whoever asked. */

@@ -185,8 +185,12 @@ static int judge(const struct compile *c, const struct spawn_result *r, struct e
                        c->module_path, r->signum, line);
     if (r->status == 0)
         return 0;
-    if (line[0])
-        return err_set(err, code_of(r->status), 0, "%s", line);
+    if (line[0]) {
+        err_set(err, code_of(r->status), 0, "%s", line);
+        if (err->code == ERR_INVALID)
+            (void)err_blame(err, REASON_BAD_MODULE);
+        return err->code == ERR_UNSUPPORTED ? err_blame(err, REASON_MODULE_UNFIT) : -1;
+    }
     return err_set(err, code_of(r->status), 0,
                    "module %s: %s ended with status %d and said nothing", c->module_path,
                    c->program, r->status);

@@ -217,16 +217,18 @@ static int read_exports(struct image *im, struct err *err)
     if (rc < 0)
         return -1;
     if (!seen.abi)
-        return err_set(err, ERR_UNSUPPORTED, 0,
-                       "no function `roost_abi_1` is exported: not built with a Roost SDK");
-    if (!seen.handle)
-        return err_set(err, ERR_UNSUPPORTED, 0, "no function `handle() -> i32` is exported");
-    if (seen.odd_initialize)
-        return err_set(err, ERR_UNSUPPORTED, 0,
-                       "export `_initialize` is no function without parameters and results");
-    if (!seen.memory)
-        return err_set(err, ERR_UNSUPPORTED, 0, "no memory is exported");
-    return 0;
+        err_set(err, ERR_UNSUPPORTED, 0,
+                "no function `roost_abi_1` is exported: not built with a Roost SDK");
+    else if (!seen.handle)
+        err_set(err, ERR_UNSUPPORTED, 0, "no function `handle() -> i32` is exported");
+    else if (seen.odd_initialize)
+        err_set(err, ERR_UNSUPPORTED, 0,
+                "export `_initialize` is no function without parameters and results");
+    else if (!seen.memory)
+        err_set(err, ERR_UNSUPPORTED, 0, "no memory is exported");
+    else
+        return 0;
+    return err_blame(err, REASON_MODULE_UNFIT);
 }
 
 int image_load(struct image **out, struct engine *e, const char *path, struct err *err)

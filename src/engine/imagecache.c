@@ -49,10 +49,14 @@ static int open_regular(int *out, const char *path, struct err *err)
     AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     struct stat st;
 
-    if (fd < 0 || fstat(fd, &st) < 0)
-        return err_set(err, file_error(errno), errno, "open");
-    if (!S_ISREG(st.st_mode))
-        return err_set(err, ERR_INVALID, 0, "this is no regular file");
+    if (fd < 0 || fstat(fd, &st) < 0) {
+        err_set(err, file_error(errno), errno, "open");
+        return err->code == ERR_NOT_FOUND ? err_blame(err, REASON_NO_MODULE) : -1;
+    }
+    if (!S_ISREG(st.st_mode)) {
+        err_set(err, ERR_INVALID, 0, "this is no regular file");
+        return err_blame(err, REASON_BAD_MODULE);
+    }
     *out = take_fd(&fd);
     return 0;
 }
@@ -123,5 +127,8 @@ int image_check(const char *path, struct err *err)
     fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
         return err_set(err, file_error(errno), errno, "image %s", path);
-    return image_seal_check(fd, err) < 0 ? err_wrap(err, "image %s", path) : 0;
+    if (image_seal_check(fd, err) == 0)
+        return 0;
+    err_wrap(err, "image %s", path);
+    return err->code == ERR_CORRUPT ? err_blame(err, REASON_IMAGE_DAMAGED) : -1;
 }

@@ -45,6 +45,7 @@ static wasmtime_error_t *at_tick(wasmtime_context_t *context, void *data, uint64
     if (i->guard.poisoned)
         return wasmtime_error_new("a page of its snapshot could not be read");
     if (i->cpu_ns + (thread_cpu_ns() - i->poll_began_ns) > i->cpu_ns_max) {
+        i->cpu_cut = true;
         snprintf(text, sizeof(text), "limit cpu passed: %llu ms in one event",
                  (unsigned long long)(i->cpu_ns_max / NS_PER_MS));
         return wasmtime_error_new(text);
@@ -233,6 +234,7 @@ bool instance_begin(struct instance *i, enum instance_fn fn)
                                       &item))
         return false;
     i->func = item.of.func;
+    i->cpu_cut = false;
     if (i->fn == INSTANCE_HANDLE) /* a new event; a fresh start belongs to the one it is made for */
         i->cpu_ns = 0;
     i->fn = fn;
@@ -254,6 +256,7 @@ static enum run_result ended(struct instance *i, int32_t *result, struct err *er
     }
     if (i->trap || i->error) {
         err_wasmtime(err, ERR_TRAP, i->error, i->trap, "trapped");
+        (void)err_blame(err, i->cpu_cut ? REASON_CPU_LIMIT : REASON_TRAPPED);
         i->trap = NULL;
         i->error = NULL;
         return RUN_TRAPPED;

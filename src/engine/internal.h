@@ -63,6 +63,7 @@ struct instance {
     bool sleeping;   /* in WASI's poll_oneoff, until the layer above says that the time passed */
 
     uint64_t cpu_ns_max, cpu_ns, poll_began_ns;
+    bool cpu_cut; /* the limit has cut it */
     unsigned long poll_began_tick;
     struct wasi_guest wasi;
     struct sigbus_guard guard;

@@ -361,7 +361,7 @@ int guest_make(struct guest **out, struct guests *all, struct guest_spec *spec,
     g->all = all;
     g->spec = spec;
     g->state = G_COLD;
-    g->last_error = "";
+    g->last_error = g->last_reason = "";
     g->hold = 1;
     g->created_wall_ms = all->opts.clock.wall_ms(all->opts.clock.ctx);
     memcpy(g->module_digest, digest, sizeof(g->module_digest));
@@ -625,7 +625,8 @@ static void apply_record(struct guest *g)
         guest_note_error(g, o->refused);
     } else if (guest_record_apply(g, o->value, o->len, o->claimed, &err) < 0) {
         log_line(LOG_ERROR, g->id, "%s; fresh start, all keys due", err.msg);
-        guest_note_error(g, err.msg);
+        (void)err_blame(&err, REASON_SNAPSHOT_DAMAGED);
+        guest_note_err(g, &err);
     }
     orphan_free(o);
     if (g->snapshot)
@@ -692,11 +693,13 @@ int guest_mode_for(struct guest_spec *spec, const struct image *image, struct er
 
     if (!unsavable || spec->sleep_mode != SLEEP_AUTO)
         return 0;
-    if (spec->sleep_mode_set)
-        return err_set(err, ERR_UNSUPPORTED, 0,
-                       "%s:%u: spec.sleep.mode auto: a sleep would lose some of its module's "
-                       "state: %s; say never (its default) or fresh",
-                       spec->file, spec->line, unsavable);
+    if (spec->sleep_mode_set) {
+        err_set(err, ERR_UNSUPPORTED, 0,
+                "%s:%u: spec.sleep.mode auto: a sleep would lose some of its module's state: %s; "
+                "say never (its default) or fresh",
+                spec->file, spec->line, unsavable);
+        return err_blame(err, REASON_CANNOT_SLEEP);
+    }
     spec->sleep_mode = SLEEP_NEVER;
     return 1;
 }

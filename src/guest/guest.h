@@ -121,8 +121,9 @@ struct guest {
     uint64_t paid_ns; /* when its running time will be paid for, at WORKER_LATE_SHARE of the time */
     struct guest_counts counts;
     struct log_bucket log;
-    const char *last_error; /* "" or of its own; guest_note_error sets it */
-    char *last_refusal;     /* what the host last refused to do for it; NULL: nothing */
+    const char *last_error;  /* "" or of its own; guest_note_error sets it */
+    const char *last_reason; /* err_reason_of it, or "" */
+    char *last_refusal;      /* what the host last refused to do for it; NULL: nothing */
     int64_t created_wall_ms, last_error_wall_ms;
     const char **argv; /* while it is awake: args, then env, as WASI gives them, in one block */
 };
@@ -221,6 +222,8 @@ void guest_step(struct guest *g, enum guest_event ev);
 void guest_kick(struct guest *g);
 /* What `roost get` shows as its last error; "" takes it back, as does a want of memory. */
 void guest_note_error(struct guest *g, const char *text);
+/* The same with its reason. */
+void guest_note_err(struct guest *g, const struct err *err);
 /* For the test of the table: the next state, 0 where the event is a bug. */
 enum guest_state guest_next_state(enum guest_state from, enum guest_event ev);
 

@@ -49,7 +49,14 @@ void guest_note_error(struct guest *g, const char *text)
     if (copy)
         text_clean(copy); /* some of it is the guest's or the server's */
     g->last_error = copy ? copy : "";
+    g->last_reason = "";
     g->last_error_wall_ms = copy ? g->all->opts.clock.wall_ms(g->all->opts.clock.ctx) : 0;
+}
+
+void guest_note_err(struct guest *g, const struct err *err)
+{
+    guest_note_error(g, err->msg);
+    g->last_reason = err_reason_of(err);
 }
 
 /* --- the timer: one for each guest, for whatever is next in its state --- */
@@ -389,6 +396,7 @@ static void event_failed(struct guest *g)
     log_line(LOG_WARN, g->id, "event of %s failed: %s (again in %llu ms)", g->awake->ev.key, text,
              (unsigned long long)(delay / NS_PER_MS));
     guest_note_error(g, text);
+    g->last_reason = err_reason_row(REASON_HANDLER_FAILED)->name;
     guest_note_event(g, JOURNAL_FAILED, text);
     g->counts.failures++;
     g->all->stats.counts.failures++;
@@ -493,7 +501,7 @@ static void trapped(struct guest *g)
     log_line(LOG_ERROR, g->id, "event of %s: %s; fresh start in %llu ms",
              g->awake->no_event ? "none" : g->awake->ev.key, g->awake->err.msg,
              (unsigned long long)(delay / NS_PER_MS));
-    guest_note_error(g, g->awake->err.msg);
+    guest_note_err(g, &g->awake->err);
     guest_note_event(g, JOURNAL_TRAPPED, g->awake->err.msg);
     g->busy_us = 0;
     note_slow_on_loop(g);
@@ -531,7 +539,7 @@ static void no_room(struct guest *g)
     if (g->awake && (g->awake->ev.key || g->awake->no_event)) { /* it was with a worker */
         log_line(LOG_WARN, g->id, "could not be made awake: %s; again in %llu ms",
                  g->awake->err.msg, (unsigned long long)(delay / NS_PER_MS));
-        guest_note_error(g, g->awake->err.msg);
+        guest_note_err(g, &g->awake->err);
         journal_event(g->all->journal, JOURNAL_NO_ROOM, g->id, g->awake->err.msg);
         event_back(g);
     }
@@ -556,7 +564,8 @@ static void corrupt(struct guest *g)
 {
     log_line(LOG_ERROR, g->id, "its snapshot cannot be used: %s; fresh start, all keys due",
              g->awake->err.msg);
-    guest_note_error(g, g->awake->err.msg);
+    (void)err_blame(&g->awake->err, REASON_SNAPSHOT_DAMAGED);
+    guest_note_err(g, &g->awake->err);
     journal_event(g->all->journal, JOURNAL_SNAPSHOT_LOST, g->id, g->awake->err.msg);
     event_back(g);
     guest_all_due(g);
@@ -655,7 +664,7 @@ static void kept(struct guest *g)
             g->save_delay_ns = SAVE_RETRY_MAX_NS;
         log_line(LOG_ERROR, g->id, "could not be put to sleep: %s; stays awake, again in %llu ms",
                  g->awake->err.msg, (unsigned long long)(g->save_delay_ns / NS_PER_MS));
-        guest_note_error(g, g->awake->err.msg);
+        guest_note_err(g, &g->awake->err);
         journal_event(g->all->journal, JOURNAL_KEPT_AWAKE, g->id, g->awake->err.msg);
     }
     rest(g);

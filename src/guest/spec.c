@@ -99,10 +99,11 @@ static int note_place(struct reader *r, const struct guest_spec *s, struct err *
     if (places_grow(r) < 0)
         return err_set(err, ERR_NOMEM, 0, "%s:%u: no memory", s->file, s->line);
     p = place_find(r, hash);
-    if (p->hash)
-        return err_set(err, ERR_EXISTS, 0,
-                       "%s:%u:1: guest %s/%s is already declared at %s:%u: rename one", s->file,
-                       s->line, s->namespace_, s->name, r->files[p->file], p->line);
+    if (p->hash) {
+        err_set(err, ERR_EXISTS, 0, "%s:%u:1: guest %s/%s is already declared at %s:%u: rename one",
+                s->file, s->line, s->namespace_, s->name, r->files[p->file], p->line);
+        return err_blame(err, REASON_DUPLICATE_GUEST);
+    }
     if (r->nplaces >= SPEC_GUESTS_MAX)
         return err_set(err, ERR_LIMIT, 0, "%s:%u: more than %u guests", s->file, s->line,
                        SPEC_GUESTS_MAX);
@@ -324,6 +325,10 @@ static void read_one(void *ctx, const struct yaml_doc *doc)
         guest_spec_free(spec);
         spec = NULL;
     }
+    if (!spec && why.code == ERR_UNSUPPORTED)
+        (void)err_blame(&why, REASON_NOT_YET);
+    else if (!spec && why.code != ERR_NOMEM)
+        (void)err_blame(&why, REASON_BAD_MANIFEST);
     if (spec)
         spec = spec_pack(r, spec);
     r->each(r->ctx, spec, spec ? NULL : &why);

@@ -109,11 +109,13 @@ void worker_wait_clear(struct awake *a)
     a->wait_set = a->wait_over = false;
 }
 
+static const char time_limit[] = "limit time passed";
+
 static void time_passed(struct timer *t)
 {
     struct awake *a = container_of(t, struct awake, deadline);
 
-    a->cut = "limit time passed";
+    a->cut = time_limit;
     worker_resume(a);
 }
 
@@ -355,6 +357,8 @@ static void cut(struct awake *a)
 {
     err_set(&a->err, ERR_TIMEOUT, 0, "%s after %llu ms", a->cut,
             (unsigned long long)((clock_now_ns() - a->picked_ns) / NS_PER_MS));
+    if (a->cut == time_limit)
+        (void)err_blame(&a->err, REASON_TIME_LIMIT);
     instance_cancel(a->inst);
     failed(a, OUT_TRAPPED);
 }

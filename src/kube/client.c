@@ -158,9 +158,11 @@ static void stream_due(struct timer *t)
     if (s->h2) {
         h2_cancel(s->h2);
         err_set(&err, ERR_TIMEOUT, 0, "no answer within %u ms", s->timeout_ms);
+        (void)err_blame(&err, REASON_NO_ANSWER);
     } else {
         err_set(&err, loop_now_ns(c->loop) >= s->head_due_ns ? ERR_TIMEOUT : ERR_NET, 0,
                 "no connection to %s: %s", c->config->authority, kube_pool_problem(s->lane->pool));
+        (void)err_blame(&err, REASON_API_SERVER_UNREACHABLE);
     }
     stream_end(s, &err);
 }

@@ -452,9 +452,11 @@ static int default_path(char **out, struct err *err)
                        "one file");
     if (list && *list)
         return copy(out, list, err);
-    if (!home || !*home)
-        return err_set(err, ERR_NOT_FOUND, 0,
-                       "no kubeconfig: neither a file nor KUBECONFIG nor HOME is given");
+    if (!home || !*home) {
+        err_set(err, ERR_NOT_FOUND, 0,
+                "no kubeconfig: neither a file nor KUBECONFIG nor HOME is given");
+        return err_blame(err, REASON_NO_KUBECONFIG);
+    }
     if (asprintf(out, "%s/.kube/config", home) < 0) {
         *out = NULL;
         return nomem(err);
@@ -475,11 +477,16 @@ int kube_config_load(struct kube_config **out, const char *path, const char *con
         path = found;
     }
     rc = file_read(&text, path, err);
-    if (rc < 0)
+    if (rc < 0) {
         err_wrap(err, "kubeconfig");
-    else
+        if (err->code == ERR_NOT_FOUND)
+            (void)err_blame(err, REASON_NO_KUBECONFIG);
+    } else {
         rc = kube_config_parse(out, text.data ? (const char *)text.data : "", text.len, path,
                                context, err);
+        if (rc < 0 && err->code != ERR_NOMEM)
+            (void)err_blame(err, REASON_BAD_KUBECONFIG);
+    }
     secret_buf_free(&text);
     return rc;
 }

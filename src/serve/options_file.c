@@ -184,11 +184,11 @@ int options_read(struct daemon_opts *o, const char *path, struct err *err)
     int rc;
 
     if (yaml_parse_file(&doc, path, OPTIONS_FILE_BYTES_MAX, err) < 0)
-        return -1;
+        return err->code == ERR_INVALID ? err_blame(err, REASON_BAD_CONFIGURATION) : -1;
     r.doc = doc;
     rc = take_document(&r);
     yaml_doc_free(doc);
-    return rc;
+    return rc < 0 ? err_blame(err, REASON_BAD_CONFIGURATION) : 0;
 }
 
 /* --- what goes together --- */
@@ -232,7 +232,8 @@ static int load_flags(struct daemon_opts *o, const struct options_source *source
             options_set(o, &table[i], source->flags[i], OPTION_FLAG, 0, err) < 0) {
             if (err->code != ERR_NOMEM)
                 err->code = ERR_USAGE;
-            return err_wrap(err, "--%s", table[i].flag);
+            err_wrap(err, "--%s", table[i].flag);
+            return err_blame(err, REASON_BAD_FLAG);
         }
     }
     return 0;
@@ -249,7 +250,7 @@ int options_load(struct daemon_opts *out, const struct options_source *source, s
          options_set(out, options_find("stateDir"), state, OPTION_ENVIRONMENT, 0, err) < 0) ||
         load_flags(out, source, err) < 0 || options_check(out, err) < 0) {
         options_free(out);
-        return -1;
+        return err->code == ERR_INVALID ? err_blame(err, REASON_BAD_CONFIGURATION) : -1;
     }
     return 0;
 }

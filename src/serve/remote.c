@@ -50,7 +50,10 @@ static int load_token(struct tls_token *token, const char *path, struct err *err
     if (rc == 0)
         rc = take_token(token, &text, path, err);
     wipe(&text);
-    return rc < 0 ? err_wrap(err, "admin.tokenFile") : 0;
+    if (rc == 0)
+        return 0;
+    err_wrap(err, "admin.tokenFile");
+    return err->code == ERR_INVALID ? err_blame(err, REASON_BAD_TOKEN) : -1;
 }
 
 static int load_context(struct tls_context **context, const struct daemon_opts *o, struct err *err)
@@ -69,7 +72,7 @@ static int load_context(struct tls_context **context, const struct daemon_opts *
         err_wrap(err, "admin.certFile %s, admin.keyFile %s", o->admin.cert_file, o->admin.key_file);
     wipe(&cert);
     wipe(&key);
-    return rc;
+    return rc < 0 && err->code == ERR_INVALID ? err_blame(err, REASON_BAD_CERTIFICATE) : rc;
 }
 
 int remote_load(struct tls_context **context, struct tls_token *token, const struct daemon_opts *o,
@@ -98,8 +101,10 @@ int remote_new(struct http1_tls **out, struct loop *loop, struct admin *admin,
     if (!context)
         return 0;
     if (http1_tls_new(out, admin_server(admin), loop, o->admin.listen, context, &token, NULL, err) <
-        0)
-        return err_wrap(err, "admin.listen");
+        0) {
+        err_wrap(err, "admin.listen");
+        return err->code == ERR_EXISTS ? err_blame(err, REASON_ADDRESS_IN_USE) : -1;
+    }
     return 0;
 }
 
@@ -117,10 +122,12 @@ static int find_group(gid_t *out, const char *name, struct err *err)
         return 0;
     }
     rc = getgrnam_r(name, &entry, room, sizeof(room), &found);
-    if (!found)
-        return err_set(err, ERR_NOT_FOUND, rc,
-                       "admin.group %s: there is no such group (make one: groupadd --system %s)",
-                       name, name);
+    if (!found) {
+        err_set(err, ERR_NOT_FOUND, rc,
+                "admin.group %s: there is no such group (make one: groupadd --system %s)", name,
+                name);
+        return err_blame(err, REASON_NO_SUCH_GROUP);
+    }
     *out = found->gr_gid;
     return 0;
 }

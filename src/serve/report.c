@@ -49,27 +49,33 @@ static const char *last_error(const struct guest *g)
     return g->rejected ? g->rejected->msg : g->last_error;
 }
 
+static const char *last_reason(const struct guest *g)
+{
+    return g->rejected ? err_reason_of(g->rejected) : g->last_reason;
+}
+
 json_t *report_guest(const struct guest *g)
 {
     const struct guest_counts *c = &g->counts;
 
     return json_pack(
-        "{s:s, s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:I, s:I, "
-        "s:I, s:I}",
+        "{s:s, s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:s, s:I, "
+        "s:I, s:I, s:I}",
         "namespace", g->spec->namespace_, "name", g->spec->name, "state", state_of(g), "module",
         g->spec->module, "created", time_text(g->created_wall_ms), "wakes", (json_int_t)c->wakes,
         "freshStarts", (json_int_t)c->fresh_starts, "sleeps", (json_int_t)c->sleeps, "events",
         (json_int_t)c->events, "failures", (json_int_t)c->failures, "traps", (json_int_t)c->traps,
         "refusals", (json_int_t)c->refusals, "queued", (json_int_t)mailbox_len(g->mailbox),
-        "lastError", last_error(g), "lastRefusal", g->last_refusal ? g->last_refusal : "",
-        "memoryBytes", memory_bytes(g), "snapshotBytes", snapshot_bytes(g), "cpuNs",
-        (json_int_t)c->cpu_ns, "handledNs", (json_int_t)c->handled_ns);
+        "lastError", last_error(g), "lastErrorReason", last_reason(g), "lastRefusal",
+        g->last_refusal ? g->last_refusal : "", "memoryBytes", memory_bytes(g), "snapshotBytes",
+        snapshot_bytes(g), "cpuNs", (json_int_t)c->cpu_ns, "handledNs", (json_int_t)c->handled_ns);
 }
 
 json_t *report_reject(const struct err *err)
 {
-    return json_pack("{s:s, s:s, s:s, s:s, s:s}", "namespace", "", "name", "", "state", "Rejected",
-                     "module", "", "lastError", err->msg);
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "namespace", "", "name", "", "state",
+                     "Rejected", "module", "", "lastError", err->msg, "lastErrorReason",
+                     err_reason_of(err));
 }
 
 static const char *const modes[] = {

@@ -103,6 +103,8 @@ static void not_admitted(struct sub *sub, bool denied, bool again, const char *w
         log_line(LOG_WARN, sub->guest->id, "trigger %u: %s%s", sub->trigger, why,
                  again ? "; asking again" : "");
     guest_note_error(sub->guest, why);
+    if (denied)
+        sub->guest->last_reason = err_reason_row(REASON_MAY_NOT_WATCH)->name;
     decided(sub, false, denied);
     sub->question = 0;
     if (!t && !(t = sub->trouble = calloc(1, sizeof(*t)))) {

@@ -118,7 +118,8 @@ static void test_guests(void **state)
     f.guests = NULL;
     start(&f);
     expect(&f, "/v1/guests", 500, PROBLEM,
-           "{\"type\":\"about:blank\",\"title\":\"Internal Server Error\",\"status\":500,"
+           "{\"type\":\"about:blank\",\"title\":\"Internal Server "
+           "Error\",\"status\":500,\"reason\":\"Internal\","
            "\"detail\":\"the answer could not be made: no memory, or too large\"}\n");
     assert_int_equal(admin_fake_stop(&f), 0);
 }
@@ -150,7 +151,8 @@ static void test_what_is_not_there(void **state)
         char body[256];
 
         snprintf(body, sizeof(body),
-                 "{\"type\":\"about:blank\",\"title\":\"Not Found\",\"status\":404,"
+                 "{\"type\":\"about:blank\",\"title\":\"Not "
+                 "Found\",\"status\":404,\"reason\":\"NotFound\","
                  "\"detail\":\"%s\"}\n",
                  cases[i].detail);
         expect(&f, cases[i].target, 404, PROBLEM, body);
@@ -167,12 +169,14 @@ static void test_longest_target(void **state)
     memset(target + strlen(target), 'n', sizeof(target) - 1 - strlen(target));
     target[HTTP1_TARGET_MAX] = 0;
     start(&f);
-    expect(&f, target, 404, PROBLEM,
-           "{\"type\":\"about:blank\",\"title\":\"Not Found\",\"status\":404,"
-           "\"detail\":\"there is nothing at this path\"}\n");
+    expect(
+        &f, target, 404, PROBLEM,
+        "{\"type\":\"about:blank\",\"title\":\"Not Found\",\"status\":404,\"reason\":\"NotFound\","
+        "\"detail\":\"there is nothing at this path\"}\n");
     target[HTTP1_TARGET_MAX] = 'n';
     expect(&f, target, 414, PROBLEM,
-           "{\"type\":\"about:blank\",\"title\":\"URI Too Long\",\"status\":414,"
+           "{\"type\":\"about:blank\",\"title\":\"URI Too "
+           "Long\",\"status\":414,\"reason\":\"OverLimit\","
            "\"detail\":\"the target is too long\"}\n");
     assert_int_equal(admin_fake_stop(&f), 0);
 }
@@ -200,7 +204,8 @@ static void test_what_a_route_does_not_know(void **state)
     (void)state;
     start(&f);
     expect(&f, "/v1/stats?resets", 400, PROBLEM,
-           "{\"type\":\"about:blank\",\"title\":\"Bad Request\",\"status\":400,\"detail\":"
+           "{\"type\":\"about:blank\",\"title\":\"Bad "
+           "Request\",\"status\":400,\"reason\":\"Usage\",\"detail\":"
            "\"/v1/stats has no parameter \\\"resets\\\"; it has: reset\"}\n");
     assert_int_equal(http1_ask_unix(&a, f.path, &wrong, 0, NULL), 0);
     assert_int_equal(a.status, 405);

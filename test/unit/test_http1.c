@@ -332,8 +332,9 @@ static void test_answers_over_the_socket(void **state)
     assert_string_equal(
         ask(&b, "GET /none HTTP/1.0\r\n\r\n"),
         "HTTP/1.1 404 Not Found\r\nContent-Type: application/problem+json\r\n"
-        "Content-Length: 88\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n"
-        "{\"type\":\"about:blank\",\"title\":\"Not Found\",\"status\":404,\"detail\":\"nothing at "
+        "Content-Length: 108\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n"
+        "{\"type\":\"about:blank\",\"title\":\"Not "
+        "Found\",\"status\":404,\"reason\":\"NotFound\",\"detail\":\"nothing at "
         "\\\"/none\\\"\"}\n");
     assert_non_null(strstr(ask(&b, "PATCH /a HTTP/1.1\r\nHost: x\r\n\r\n"),
                            "HTTP/1.1 405 Method Not Allowed\r\n"));
@@ -655,7 +656,8 @@ static void test_only_stale_sockets_are_replaced(void **state)
     assert_int_equal(loop_new(&loop, NULL), 0);
     leave_socket(true, &fd);
     assert_int_equal(http1_serve_unix(&s, loop, path, NULL, echo, NULL, &err), -1);
-    snprintf(message, sizeof(message), "another process listens at %s", path);
+    snprintf(message, sizeof(message),
+             "another process listens at %s: stop it, or use another socket", path);
     assert_string_equal(err.msg, message);
     assert_int_equal(err.code, ERR_EXISTS);
     close(fd);

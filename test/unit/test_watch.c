@@ -604,6 +604,7 @@ static void test_one_that_may_not_see_it_is_asked_about_again(void **state)
     assert_non_null(strstr(no->last_error, "may not list testresources in namespace a: as told"));
     d = watch_describe(w.watch, no, 0);
     assert_string_equal(json_string_value(json_object_get(d, "reason")), no->last_error);
+    assert_string_equal(no->last_reason, "MayNotWatch");
     assert_true(json_is_false(json_object_get(d, "admitted")));
     json_decref(d);
     assert_true(watch_ready(w.watch, NULL)); /* it is decided */
