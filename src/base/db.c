@@ -16,8 +16,8 @@
  *
  * There is no lock file: the caller holds the state directory's lock, and inside the process `env`
  * is used under one mutex, by the commit thread and by db_scan. The map is DB_MAP_BYTES_MAX of
- * address space; what is resident is the pages of the tree that were touched, until after
- * DB_REOPEN_BYTES the environment is opened anew.
+ * address space; what is resident is the pages of the tree that were touched, until the environment
+ * is opened anew: after DB_REOPEN_BYTES, or DB_IDLE_REOPEN_BYTES and DB_IDLE_MS without a batch.
  *
  * Only this file knows LMDB. A callback of a batch is always the commit thread's, and is called
  * exactly once.
@@ -26,6 +26,7 @@
 
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/heap.h"
 #include "base/limits.h"
 #include "base/log.h"
 
@@ -60,12 +61,12 @@ struct db {
     pthread_t thread;
     bool thread_runs;
     pthread_mutex_t env_lock; /* the environment */
-    size_t since_open;        /* bytes of entries committed; commit thread only */
     MDB_env *env;             /* NULL: it was not usable any more, and could not be opened again */
     pthread_mutex_t lock;     /* all below */
     pthread_cond_t ready;     /* on CLOCK_MONOTONIC */
     struct db_batch *head, **tail;
     bool closing;
+    size_t since_open;    /* bytes of entries read and committed */
     size_t wake_at_bytes; /* the commit thread waits until so much is there; SIZE_MAX: it works */
     struct db_stats stats;
 };
@@ -288,15 +289,22 @@ static int env_revive(struct db *db, struct err *err)
     return env_open(db, err);
 }
 
-/* Opens it anew where much was written since: LMDB keeps each page that it ever changed in memory,
- * and what it touched of the map counts as the process's. If that fails, env_revive tries again. */
-static void env_slim(struct db *db)
+/* Opens it anew where so much was touched since: LMDB keeps each page that it ever changed in
+ * memory, and what it read of the map counts as the process's. If that fails, env_revive tries
+ * again. */
+static void env_slim(struct db *db, size_t touched_min)
 {
     struct err err = {0};
+    bool enough;
 
-    if (db->since_open < DB_REOPEN_BYTES)
+    pthread_mutex_lock(&db->lock);
+    enough = db->since_open >= touched_min;
+    if (enough)
+        db->since_open = 0;
+    db->stats.reopened += enough;
+    pthread_mutex_unlock(&db->lock);
+    if (!enough)
         return;
-    db->since_open = 0;
     pthread_mutex_lock(&db->env_lock);
     if (db->env)
         mdb_env_close(db->env);
@@ -356,6 +364,23 @@ static struct db_batch *group_cut(struct db *db)
     return group;
 }
 
+/* Until there is a batch, or it closes. False: for DB_IDLE_MS there was none, and there is memory
+ * to give back. */
+static bool wait_for_batch(struct db *db)
+{
+    bool idle = false;
+
+    while (!db->head && !db->closing && !idle) {
+        struct timespec t = clock_timespec(clock_now_ns() + DB_IDLE_MS * NS_PER_MS);
+
+        if (db->since_open < DB_IDLE_REOPEN_BYTES)
+            pthread_cond_wait(&db->ready, &db->lock);
+        else
+            idle = pthread_cond_timedwait(&db->ready, &db->lock, &t) == ETIMEDOUT;
+    }
+    return db->head || db->closing;
+}
+
 /* The next group; NULL when closing and nothing is left. */
 static struct db_batch *group_take(struct db *db)
 {
@@ -363,8 +388,12 @@ static struct db_batch *group_take(struct db *db)
 
     pthread_mutex_lock(&db->lock);
     db->wake_at_bytes = 0;
-    while (!db->head && !db->closing)
-        pthread_cond_wait(&db->ready, &db->lock);
+    while (!wait_for_batch(db)) {
+        pthread_mutex_unlock(&db->lock);
+        env_slim(db, DB_IDLE_REOPEN_BYTES);
+        heap_flush();
+        pthread_mutex_lock(&db->lock);
+    }
     db->wake_at_bytes = SIZE_MAX;
     if (db->head)
         wait_until(db, clock_now_ns() + DB_GROUP_DELAY_MS * NS_PER_MS);
@@ -466,7 +495,7 @@ static void *commit_main(void *arg)
 
         group_count(db, group, rc);
         group_report(group, rc < 0 ? &err : NULL);
-        env_slim(db);
+        env_slim(db, DB_REOPEN_BYTES);
     }
     return NULL;
 }
@@ -553,12 +582,14 @@ void db_stats(struct db *db, struct db_stats *out)
 typedef int scan_each(void *ctx, const void *key, size_t key_len, const void *value,
                       size_t value_len, struct err *err);
 
-static int scan_cursor(MDB_cursor *cursor, scan_each *each, void *ctx, struct err *err)
+static int scan_cursor(MDB_cursor *cursor, scan_each *each, void *ctx, size_t *bytes,
+                       struct err *err)
 {
     MDB_val key, value;
     int rc;
 
     while ((rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
+        *bytes += key.mv_size + value.mv_size;
         rc = each(ctx, key.mv_data, key.mv_size, value.mv_data, value.mv_size, err);
         if (rc)
             return rc;
@@ -566,7 +597,8 @@ static int scan_cursor(MDB_cursor *cursor, scan_each *each, void *ctx, struct er
     return rc == MDB_NOTFOUND ? 0 : db_error(err, rc, "scan");
 }
 
-static int scan_txn(MDB_txn *txn, const char *table, scan_each *each, void *ctx, struct err *err)
+static int scan_txn(MDB_txn *txn, const char *table, scan_each *each, void *ctx, size_t *bytes,
+                    struct err *err)
 {
     MDB_cursor *cursor;
     MDB_dbi dbi;
@@ -578,25 +610,36 @@ static int scan_txn(MDB_txn *txn, const char *table, scan_each *each, void *ctx,
         rc = mdb_cursor_open(txn, dbi, &cursor);
     if (rc)
         return db_error(err, rc, "scan");
-    rc = scan_cursor(cursor, each, ctx, err);
+    rc = scan_cursor(cursor, each, ctx, bytes, err);
     mdb_cursor_close(cursor);
     return rc;
+}
+
+/* The commit thread is to give the memory back, when nothing more is read. */
+static void count_read(struct db *db, size_t bytes)
+{
+    pthread_mutex_lock(&db->lock);
+    db->since_open += bytes;
+    pthread_mutex_unlock(&db->lock);
+    pthread_cond_signal(&db->ready);
 }
 
 int db_scan(struct db *db, const char *table, scan_each *each, void *ctx, struct err *err)
 {
     MDB_txn *txn;
+    size_t bytes = 0;
     int rc;
 
     pthread_mutex_lock(&db->env_lock);
     rc = db->env ? mdb_txn_begin(db->env, NULL, MDB_RDONLY, &txn) : MDB_PANIC;
     if (rc == 0) {
-        rc = scan_txn(txn, table, each, ctx, err);
+        rc = scan_txn(txn, table, each, ctx, &bytes, err);
         mdb_txn_commit(txn); /* and not abort: it would close the table's handle */
     } else {
         db_error(err, rc, "scan");
         rc = err_wrap(err, "database %s", db->path);
     }
     pthread_mutex_unlock(&db->env_lock);
+    count_read(db, bytes);
     return rc;
 }

@@ -57,6 +57,7 @@ int db_scan(struct db *db, const char *table,
 struct db_stats {
     uint64_t commits, batches, failed, bytes_queued, sync_ns_last;
     uint64_t refused, retries;    /* batches that found the queue full; tries of failed groups */
+    uint64_t reopened;            /* to give memory back */
     bool failing;                 /* the last try failed, and is repeated */
     char last_error[ERR_MSG_MAX]; /* why a batch could not be written; empty: none failed */
 };

@@ -22,6 +22,18 @@
 #define NOTIFY_WATCHDOG_MIN_US 2u
 #define NOTIFY_WATCHDOG_MAX_US (24ull * 3600 * 1000 * 1000)
 
+/* --- slabs: small blocks that stay --- */
+#define SLAB_BLOCK_MAX   512u /* larger ones are malloc's */
+#define SLAB_CHUNK_BYTES (64u * KIB)
+#define SLAB_EMPTY_KEEP  4u /* empty pages that keep their memory */
+
+/* --- what glibc's malloc keeps for each thread: blocks of 24, 40, ... 1032 bytes --- */
+#define HEAP_KEPT_MIN    24u
+#define HEAP_KEPT_MAX    1032u
+#define HEAP_KEPT_STEP   16u
+#define HEAP_KEPT_BLOCKS 32u
+#define HEAP_STACK_BYTES (64u * KIB)
+
 /* --- yaml --- */
 #define YAML_BYTES_MAX     (16u * MIB)
 #define YAML_DEPTH_MAX     64u
@@ -106,6 +118,7 @@ _Static_assert(SPEC_NAME_MAX <= NEAREST_WORD_MAX, "names are compared in message
 
 /* --- engine --- */
 #define STACKS_FREE_MAX          16u    /* fiber stacks kept for the next guests */
+#define STACKS_IDLE_MAX          2u     /* of those while nothing happens */
 #define GUEST_TABLE_ELEMENTS_MAX 100000 /* function pointers of a module */
 #define GUEST_TABLES_MAX         16
 #define RESTORE_READ_PAGES_MAX   8u  /* runs up to here are read at wake, larger ones mapped */
@@ -182,12 +195,16 @@ _Static_assert(KUBE_EVENT_MAX < BUF_DEFAULT_MAX, "an event fits in a buffer");
 #define DB_RETRY_MAX_NS    (5ull * 1000 * 1000 * 1000)
 #define DB_GROUP_BYTES     (1u * MIB)   /* no more gathering from here on */
 #define DB_REOPEN_BYTES    (256u * KIB) /* written, until LMDB's memory is given back */
-#define DB_STACK_BYTES     (128u * KIB)
-#define DISK_RETRIES_MAX   1000u        /* of one call, interrupted by signals */
-#define DISK_IOV_MAX       64u          /* pieces of one vectored call */
-#define ARENA_BYTES_MAX    (1ull << 40) /* of the file, sparse */
-#define ARENA_GROW_BYTES   (64u * MIB)  /* the file grows, and is cut, by this */
-#define ARENA_SLOTS_MAX    (4096u * 1024u)
+
+#define DB_IDLE_REOPEN_BYTES (16u * KIB) /* read or written, until the same when it is idle ... */
+#define DB_IDLE_MS           500u        /* ... for so long */
+
+#define DB_STACK_BYTES   (128u * KIB)
+#define DISK_RETRIES_MAX 1000u        /* of one call, interrupted by signals */
+#define DISK_IOV_MAX     64u          /* pieces of one vectored call */
+#define ARENA_BYTES_MAX  (1ull << 40) /* of the file, sparse */
+#define ARENA_GROW_BYTES (64u * MIB)  /* the file grows, and is cut, by this */
+#define ARENA_SLOTS_MAX  (4096u * 1024u)
 #define ARENA_FREE_KEEP_BYTES                                                                      \
     (48u * MIB) /* free space kept in the page cache: 3 x faster to write */
 #define ARENA_PUNCH_MIN_BYTES  (1u * MIB) /* smaller free extents are punched last */
@@ -240,6 +257,7 @@ _Static_assert(ARENA_BYTES_MAX / 4096 < (1ull << 32), "places in the arena are 3
 #define WORKERS_MAX         64u
 #define IO_THREADS_MAX      8u
 #define IO_THREAD_NICE      5
+#define IO_IDLE_NS          (500ull * 1000 * 1000) /* without a job: memory goes back */
 #define GUESTS_MAX          1000000u
 #define GUESTS_TIMERS_SPARE 64u /* of the main loop, beside one for each guest */
 #define RECORD_RETRY_NS     (1000ull * 1000 * 1000)  /* a record that could not be queued */
@@ -370,5 +388,7 @@ _Static_assert(KUBE_NAMESPACE_MAX + 1 + KUBE_NAME_MAX <= MAILBOX_KEY_BYTES_MAX,
 #define ADMIN_TOKEN_MAX           512u
 #define OPTIONS_FILE_BYTES_MAX    (256u * KIB)            /* of a configuration file */
 #define TRIM_EVERY_NS             (1000ull * 1000 * 1000) /* freed memory goes back to the system */
+#define TRIM_STEP_NS              (250ull * 1000 * 1000)
+#define TRIM_RESTS                2u /* steps in which all of it does, after the last sleep */
 
 #endif

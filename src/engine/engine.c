@@ -104,6 +104,11 @@ void engine_free(struct engine *e)
     free(e);
 }
 
+void engine_trim(struct engine *e)
+{
+    stacks_trim(e->stacks);
+}
+
 bool engine_tick(struct engine *e)
 {
     if (atomic_load_explicit(&e->computing, memory_order_relaxed) == 0)

@@ -59,6 +59,8 @@ struct host_calls {
 int engine_new(struct engine **out, const struct host_calls *calls, struct err *err) ERR_CHECK;
 /* All images and instances must be gone. NULL is fine. */
 void engine_free(struct engine *engine);
+/* When nothing runs: gives back what is kept for the next guests. Any thread. */
+void engine_trim(struct engine *engine);
 /* One tick: guests that compute for longer yield or are cut. Any thread. To be called each
  * millisecond while guests compute. False: none does at this moment. */
 bool engine_tick(struct engine *engine);

@@ -587,7 +587,7 @@ static void fetch_ahead(const struct snapshot *s, int fd)
 
 int snapshot_fetch(const struct snapshot *s, const struct arena *arena, struct err *err)
 {
-    static _Thread_local uint8_t sink[RESTORE_READ_PAGES_MAX * PAGE_BYTES];
+    uint8_t sink[RESTORE_READ_PAGES_MAX * PAGE_BYTES];
     const struct run *runs = snapshot_runs(s);
 
     fetch_ahead(s, arena_fd(arena));

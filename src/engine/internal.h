@@ -84,6 +84,8 @@ void abi_bind_output(struct instance *i);
 
 /* engine/stacks.c: a free list of fiber stacks, so that waking maps none. */
 int stacks_new(struct stacks **out, struct err *err) ERR_CHECK;
+/* Frees all but STACKS_IDLE_MAX of those that nobody uses. Any thread. */
+void stacks_trim(struct stacks *s);
 /* Gives the creator to the configuration; the configuration then owns `stacks`. */
 void stacks_install(struct stacks *stacks, wasm_config_t *config);
 

@@ -12,6 +12,7 @@
 
 #include "base/disk.h"
 #include "base/hash.h"
+#include "base/slab.h"
 #include "engine/arena.h"
 #include "engine/snapshot_internal.h"
 
@@ -25,11 +26,15 @@ _Static_assert(sizeof(struct snapshot) % 8 == 0 && sizeof(struct slot) % 8 == 0 
                    sizeof(struct run) % 8 == 0,
                "the arrays behind a snapshot are aligned");
 
+static size_t bytes_of(uint16_t nslots, uint32_t nruns, uint16_t nglobals)
+{
+    return sizeof(struct snapshot) + nslots * sizeof(struct slot) + nruns * sizeof(struct run) +
+           nglobals * sizeof(struct global_bits);
+}
+
 struct snapshot *snapshot_new(uint16_t nslots, uint32_t nruns, uint16_t nglobals)
 {
-    struct snapshot *s =
-        calloc(1, sizeof(*s) + nslots * sizeof(struct slot) + nruns * sizeof(struct run) +
-                      nglobals * sizeof(struct global_bits));
+    struct snapshot *s = slab_alloc(&slab_common, bytes_of(nslots, nruns, nglobals));
 
     if (!s)
         return NULL;
@@ -56,18 +61,8 @@ struct global_bits *snapshot_globals(const struct snapshot *s)
 
 void snapshot_free(struct snapshot *s)
 {
-    free(s);
-}
-
-struct snapshot *snapshot_moved(struct snapshot *s)
-{
-    struct snapshot *to = snapshot_new(s->nslots, s->nruns, s->nglobals);
-
-    if (!to)
-        return s;
-    memcpy(to, s, (size_t)((uint8_t *)(snapshot_globals(s) + s->nglobals) - (uint8_t *)s));
-    free(s);
-    return to;
+    if (s)
+        slab_free(&slab_common, s, bytes_of(s->nslots, s->nruns, s->nglobals));
 }
 
 uint32_t snapshot_written(const struct snapshot *s)

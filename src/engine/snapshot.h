@@ -64,10 +64,6 @@ struct slot *snapshot_slots(const struct snapshot *s);
 struct run *snapshot_runs(const struct snapshot *s);
 struct global_bits *snapshot_globals(const struct snapshot *s);
 void snapshot_free(struct snapshot *s);
-/* The same in memory that this thread allocates: it stays for as long as the guest sleeps, and
- * where it was made it would keep apart what is freed around it. Takes s; without memory s itself.
- */
-struct snapshot *snapshot_moved(struct snapshot *s);
 /* Data pages that its own sleep wrote: 0 where nothing had changed. */
 uint32_t snapshot_written(const struct snapshot *s);
 

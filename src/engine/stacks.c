@@ -64,6 +64,23 @@ static struct stack *stack_map(struct stacks *owner, size_t len)
     return st;
 }
 
+void stacks_trim(struct stacks *s)
+{
+    struct stack *more = NULL, **last;
+
+    pthread_mutex_lock(&s->lock);
+    last = &s->free;
+    for (s->nfree = 0; *last && s->nfree < STACKS_IDLE_MAX; s->nfree++)
+        last = &(*last)->next;
+    more = *last;
+    *last = NULL;
+    pthread_mutex_unlock(&s->lock);
+    for (struct stack *next; more; more = next) {
+        next = more->next;
+        stack_unmap(more);
+    }
+}
+
 static uint8_t *stack_memory(void *env, size_t *out_len)
 {
     struct stack *st = env;

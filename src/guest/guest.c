@@ -316,7 +316,7 @@ static uint64_t watch_hash(const struct watch_spec *w)
 
 static int make_progress(struct guest *g)
 {
-    g->progress = calloc(g->spec->nwatches + 1, sizeof(*g->progress));
+    g->progress = calloc(g->spec->nwatches ? g->spec->nwatches : 1, sizeof(*g->progress));
     if (!g->progress)
         return -1;
     for (size_t i = 0; i < g->spec->nwatches; i++)
@@ -939,6 +939,12 @@ void guests_rest(struct guests *all)
         arena_rest(all->opts.arena);
     all->rested_at = all->stats.counts.sleeps;
     iopool_trim(all->io);
+}
+
+void guests_flush(struct guests *all)
+{
+    for (size_t i = 0; i < all->nworkers; i++)
+        worker_rest(all->workers[i]);
 }
 
 void guests_set_memory(struct guests *all, uint64_t bytes)

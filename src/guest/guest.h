@@ -182,6 +182,8 @@ const struct guests_stats *guests_stats(struct guests *all);
 void guests_totals(struct guests *all, struct guests_stats *out);
 /* No event is begun any more; all guests are saved; then opts.drained is called. */
 void guests_drain(struct guests *all);
+/* Nothing has happened for a while: threads give back what they keep of the allocator. */
+void guests_flush(struct guests *all);
 /* What all awake guests may have together; 0: any amount. For what wakes from now on. */
 void guests_set_memory(struct guests *all, uint64_t bytes);
 /* Once a second or so: space on disk that guests wrote to lately is given back where none has slept

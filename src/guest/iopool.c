@@ -2,6 +2,7 @@
 #include "guest/iopool.h"
 
 #include "base/clock.h"
+#include "base/heap.h"
 #include "base/limits.h"
 #include "base/log.h"
 #include "engine/arena.h"
@@ -9,6 +10,7 @@
 #include "guest/worker.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -204,9 +206,26 @@ void iopool_drop(struct iopool *io, struct awake *a, enum outcome outcome)
     put(io, &a->msg);
 }
 
+/* What the thread's jobs left with the allocator goes back after a while without any: *worked says
+ * whether there is something. Under the lock. */
+static void wait_for_job(struct iopool *io, bool *worked)
+{
+    struct timespec t = clock_timespec(clock_now_ns() + IO_IDLE_NS);
+
+    if (!*worked) {
+        pthread_cond_wait(&io->ready, &io->lock);
+    } else if (pthread_cond_timedwait(&io->ready, &io->lock, &t) == ETIMEDOUT) {
+        *worked = false;
+        pthread_mutex_unlock(&io->lock);
+        heap_flush();
+        pthread_mutex_lock(&io->lock);
+    }
+}
+
 static void *io_main(void *arg)
 {
     struct iopool *io = arg;
+    bool worked = false;
 
     self = io;
     /* Sleeping is never urgent: workers and the loop go first where there are too few cores. By so
@@ -220,9 +239,10 @@ static void *io_main(void *arg)
         if (!m && io->stopping)
             break;
         if (!m) {
-            pthread_cond_wait(&io->ready, &io->lock);
+            wait_for_job(io, &worked);
             continue;
         }
+        worked = true;
         io->first = m->next;
         if (!io->first)
             io->last = &io->first;
@@ -244,7 +264,7 @@ int iopool_start(struct iopool **out, const struct iopool_env *env, size_t threa
     io->env = *env;
     io->last = &io->first;
     pthread_mutex_init(&io->lock, NULL);
-    pthread_cond_init(&io->ready, NULL);
+    clock_cond_init(&io->ready);
     for (; io->n < threads && io->n < IO_THREADS_MAX; io->n++) {
         rc = pthread_create(&io->threads[io->n], NULL, io_main, io);
         if (rc)

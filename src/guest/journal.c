@@ -4,6 +4,7 @@
  * allocated: the wake path passes here twice.
  */
 #include "base/hash.h"
+#include "base/slab.h"
 #include "guest/journal_internal.h"
 
 #include <assert.h>
@@ -192,10 +193,11 @@ static int set_data(struct happening *e, const char *id, size_t id_len, const ch
 
     if (need > e->cap) {
         size_t cap = (need + 31) & ~31ul;
-        char *data = realloc(e->data, cap);
+        char *data = slab_alloc(&slab_common, cap);
 
         if (!data)
             return -1;
+        slab_free(&slab_common, e->data, e->cap);
         e->data = data;
         e->cap = (uint16_t)cap;
     }
@@ -416,7 +418,7 @@ static void happenings_init(struct happenings *l, unsigned similar_max)
 static void happenings_free(struct happenings *l)
 {
     for (uint16_t i = 0; i < l->n; i++)
-        free(l->all[i].data);
+        slab_free(&slab_common, l->all[i].data, l->all[i].cap);
     free(l->all);
     free(l->table);
 }

@@ -628,7 +628,6 @@ static void switch_record(struct guest *g)
     g->save_delay_ns = 0;
     g->sleep_now = false;
     if (a->saved) {
-        a->saved = snapshot_moved(a->saved);
         note_heavy(g, wrote_most(a->saved));
         guest_set_snapshot(g, a->saved);
         g->generation = a->save_as.generation;

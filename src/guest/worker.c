@@ -10,6 +10,7 @@
 #include "guest/worker.h"
 
 #include "base/clock.h"
+#include "base/heap.h"
 #include "base/limits.h"
 #include "guest/guest.h"
 #include "guest/iopool.h"
@@ -33,7 +34,8 @@ struct worker {
     unsigned turns;           /* of the first queue since one of the late one */
     long faults;              /* of one on the loop: this thread's, so far */
     uint64_t save_busy_ns;    /* until then no save here while others wait: one took long */
-    struct msg stop;
+    struct msg stop, rest;
+    atomic_bool resting; /* told so, and has not heard it yet */
     bool stopping;
     size_t coming;         /* of one on the loop: sent in this turn */
     atomic_size_t unbegun; /* events posted to it that it has not begun */
@@ -544,6 +546,22 @@ static bool run_one(void *ctx)
     if (a)
         advance(a);
     return has_runnable(w);
+}
+
+static void rest(struct msg *m)
+{
+    struct worker *w = container_of(m, struct worker, rest);
+
+    atomic_store(&w->resting, false);
+    heap_flush();
+}
+
+void worker_rest(struct worker *w)
+{
+    if (w->env.on_loop || atomic_exchange(&w->resting, true))
+        return;
+    w->rest.run = rest;
+    loop_post(w->loop, &w->rest);
 }
 
 static void *worker_main(void *arg)

@@ -57,6 +57,9 @@ bool worker_free_now(const struct worker *w);
 void worker_hurry(struct worker *w);
 /* CPU time that its thread took so far, in ns; 0 for the one on the loop. Loop thread. */
 uint64_t worker_cpu_ns(const struct worker *w);
+/* Loop thread: nothing has happened for a while; what its thread keeps of the allocator goes back.
+ */
+void worker_rest(struct worker *w);
 struct loop *worker_loop(struct worker *w);
 const struct capabilities *worker_capabilities(const struct worker *w);
 

@@ -3,6 +3,8 @@
  */
 #include "kube/object.h"
 
+#include "base/slab.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -269,6 +271,7 @@ int kube_object_make(struct kube_object **out, const struct object_scan *scan,
     const char *add_kind = kind && !scan->kind.at ? kind->kind : NULL;
     struct identity id;
     struct kube_object *obj;
+    size_t room;
     char *at, *json;
 
     if (identity_read(&id, scan, err) < 0)
@@ -276,9 +279,11 @@ int kube_object_make(struct kube_object **out, const struct object_scan *scan,
     if (scan->whole.len > KUBE_OBJECT_MAX)
         return err_set(err, ERR_LIMIT, 0, "object %s: %zu bytes, limit %u", id.name,
                        scan->whole.len, KUBE_OBJECT_MAX);
-    obj = malloc(object_room(scan, &id, add_version, add_kind));
+    room = object_room(scan, &id, add_version, add_kind);
+    obj = slab_alloc(&slab_common, room);
     if (!obj)
         return err_set(err, ERR_NOMEM, 0, "object %s", id.name);
+    obj->room = (uint32_t)room;
     atomic_init(&obj->refs, 1);
     obj->deleting = scan->deleting;
     obj->generation = scan->generation;
@@ -319,7 +324,7 @@ struct kube_object *kube_object_ref(struct kube_object *obj)
 void kube_object_unref(struct kube_object *obj)
 {
     if (obj && atomic_fetch_sub_explicit(&obj->refs, 1, memory_order_acq_rel) == 1)
-        free(obj);
+        slab_free(&slab_common, obj, obj->room);
 }
 
 void kube_object_key(char out[OBJECT_KEY_MAX + 1], const struct kube_object *obj)

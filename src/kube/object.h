@@ -51,7 +51,7 @@ bool object_scan(struct object_scan *out, struct jscan *j);
 struct kube_object {
     atomic_uint refs;
     bool deleting;
-    uint32_t json_len;
+    uint32_t json_len, room; /* room: of the allocation */
     int64_t generation;
     const char *namespace_; /* "" for an object of the cluster */
     const char *name, *uid, *resource_version;

@@ -11,6 +11,7 @@
 #include "kube/table.h"
 
 #include "base/limits.h"
+#include "base/slab.h"
 #include "kube/table_record.h"
 
 #include <assert.h>
@@ -253,7 +254,7 @@ static struct space *space_get(struct table *t, const char *name, size_t len, st
         at = space_place(t, name, len);
         if (*at)
             return *at;
-        s = *at = calloc(1, sizeof(struct space) + len + 1);
+        s = *at = slab_alloc(&slab_common, sizeof(struct space) + len + 1);
     }
     if (!s) {
         err_set(err, ERR_NOMEM, 0, "namespace %.*s", (int)len, name);
@@ -265,6 +266,11 @@ static struct space *space_get(struct table *t, const char *name, size_t len, st
     return s;
 }
 
+static void space_free(struct space *s)
+{
+    slab_free(&slab_common, s, sizeof(*s) + strlen(s->name) + 1);
+}
+
 static void space_drop_if_empty(struct table *t, struct space *s)
 {
     struct space **at = space_place(t, s->name, strlen(s->name));
@@ -273,7 +279,7 @@ static void space_drop_if_empty(struct table *t, struct space *s)
         return;
     *at = s->next;
     t->nspaces--;
-    free(s);
+    space_free(s);
 }
 
 /* --- entries --- */
@@ -295,11 +301,16 @@ static void entry_set_id(struct table_entry *e, const struct table_id *id)
     e->id = *id;
 }
 
+static size_t entry_room(size_t key_len)
+{
+    return offsetof(struct table_entry, key) + key_len + 1;
+}
+
 static void entry_free(struct table_entry *e)
 {
     kube_object_unref(e->object);
     table_id_free(&e->id);
-    free(e);
+    slab_free(&slab_common, e, entry_room(strlen(e->key)));
 }
 
 /* A new entry in hash and namespace, in no order yet. */
@@ -314,7 +325,7 @@ static struct table_entry *entry_new(struct table *t, const char *key, struct er
     }
     if (slots_grow(t, err) < 0)
         return NULL;
-    e = calloc(1, offsetof(struct table_entry, key) + len + 1);
+    e = slab_alloc(&slab_common, entry_room(len));
     if (!e) {
         err_set(err, ERR_NOMEM, 0, "change table entry");
         return NULL;
@@ -323,7 +334,7 @@ static struct table_entry *entry_new(struct table *t, const char *key, struct er
     e->hash = key_hash(t, key);
     e->space = space_get(t, key, space_len(key), err);
     if (!e->space) {
-        free(e);
+        slab_free(&slab_common, e, entry_room(len));
         return NULL;
     }
     slot_put(t, e);
@@ -437,7 +448,7 @@ void table_free(struct table *t)
 
         for (; s; s = next) {
             next = s->next;
-            free(s);
+            space_free(s);
         }
     }
     free(t->spaces);

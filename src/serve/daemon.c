@@ -6,6 +6,7 @@
 #include "base/cgroup.h"
 #include "base/clock.h"
 #include "base/db.h"
+#include "base/heap.h"
 #include "base/limits.h"
 #include "base/notify.h"
 #include "base/state_dir.h"
@@ -79,6 +80,8 @@ struct daemon {
     struct report report;
     struct timer trim, kube_retry;
     uint64_t trim_due_ns;
+    uint64_t sleeps_seen; /* by trim */
+    unsigned rests;
     struct kube_stream *probe;
     bool kube_ready, stopping;
     char kube_trouble[ERR_MSG_MAX];
@@ -540,19 +543,37 @@ static void told_to_reload(void *ctx, int signum)
 
 /* --- memory: what freed instances leave in the allocator goes back to the system --- */
 
+/* All of it, once guests have rested for a while, and after the start. In steps: what the workers'
+ * threads give up at one is given back at the next. */
+static void trim_all(struct daemon *d)
+{
+    engine_trim(d->engine);
+    if (++d->rests < TRIM_RESTS)
+        guests_flush(d->guests);
+    heap_flush();
+    malloc_trim(0);
+}
+
+/* Only when nothing runs: it takes the allocator's locks for a millisecond. */
 static void trim(struct timer *t)
 {
     struct daemon *d = container_of(t, struct daemon, trim);
     const struct guests_stats *st = guests_stats(d->guests);
+    bool slept = st->counts.sleeps != d->sleeps_seen;
+    uint64_t next_ns = TRIM_EVERY_NS;
 
     metrics_lag(d->metrics, clock_now_ns() - d->trim_due_ns);
-    /* Only when nothing runs: it takes the allocator's locks for a millisecond. */
-    if (st->counts.sleeps != d->report.trimmed_at && st->by_state[G_RUNNING] == 0) {
+    d->sleeps_seen = st->counts.sleeps;
+    if (slept)
+        d->rests = 0;
+    if (st->by_state[G_RUNNING] == 0 && slept) {
         malloc_trim(64 * KIB);
-        d->report.trimmed_at = st->counts.sleeps;
+    } else if (st->by_state[G_RUNNING] == 0 && d->rests < TRIM_RESTS) {
+        trim_all(d);
+        next_ns = TRIM_STEP_NS;
     }
     guests_rest(d->guests);
-    d->trim_due_ns = clock_now_ns() + TRIM_EVERY_NS;
+    d->trim_due_ns = clock_now_ns() + next_ns;
     if (loop_timer_set(d->loop, t, d->trim_due_ns, NULL) < 0)
         log_error("no memory for a timer");
 }

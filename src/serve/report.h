@@ -15,7 +15,7 @@ struct report {
     const struct kube_client *client; /* the daemon's own; NULL: none */
     struct arena *arena;
     struct db *db;
-    uint64_t started_ns, trimmed_at;
+    uint64_t started_ns;
 };
 
 /* One row of `roost get`. NULL: no memory. */

@@ -371,6 +371,66 @@ static void test_the_queue_has_a_maximum(void **state)
     expect(f, "t", "after=1 first=1 ");
 }
 
+/* --- memory --- */
+
+static void wait_reopened(struct fixture *f, uint64_t n)
+{
+    struct db_stats now;
+
+    do {
+        sched_yield();
+        db_stats(f->db, &now);
+    } while (now.reopened < n);
+}
+
+static int count_entry(void *ctx, const void *key, size_t key_len, const void *value,
+                       size_t value_len, struct err *err)
+{
+    size_t *bytes = ctx;
+
+    (void)key;
+    (void)key_len;
+    (void)value;
+    (void)err;
+    *bytes += value_len;
+    return 0;
+}
+
+static void count_large(struct fixture *f)
+{
+    struct err err = {0};
+    size_t bytes = 0;
+
+    assert_int_equal(db_scan(f->db, "large", count_entry, &bytes, &err), 0);
+    assert_int_equal(bytes, DB_IDLE_REOPEN_BYTES);
+}
+
+static void test_memory_is_given_back_once_nothing_comes(void **state)
+{
+    struct fixture *f = *state;
+    struct db_stats stats;
+    struct db_batch *b = batch();
+
+    put(b, "t", "little", "1");
+    assert_int_equal(commit(f, b), ERR_NONE);
+    db_stats(f->db, &stats);
+    assert_int_equal(stats.reopened, 0);
+    b = batch();
+    put_bytes(b, "much", DB_IDLE_REOPEN_BYTES);
+    put(b, "t", "little", "2");
+    assert_int_equal(commit(f, b), ERR_NONE);
+    wait_reopened(f, 1);
+    expect(f, "t", "little=2 "); /* too little was read to do it again */
+    db_reopen(f, (size_t)DB_MAP_BYTES_MAX);
+    count_large(f);
+    wait_reopened(f, 1); /* what is read at the start is not kept either */
+    expect(f, "t", "little=2 ");
+    b = batch();
+    put(b, "t", "after", "1");
+    assert_int_equal(commit(f, b), ERR_NONE);
+    expect(f, "t", "after=1 little=2 ");
+}
+
 /* --- a disk that is full --- */
 
 static void test_a_full_database_fails_that_batch_only(void **state)
@@ -646,6 +706,7 @@ int main(void)
         TEST(test_keys_and_values_at_their_maximum_and_one_more),
         TEST(test_a_batch_has_a_maximum),
         TEST(test_the_queue_has_a_maximum),
+        TEST(test_memory_is_given_back_once_nothing_comes),
         TEST(test_a_full_database_fails_that_batch_only),
         TEST(test_a_disk_that_is_full_for_a_while),
         TEST(test_a_head_page_that_cannot_be_written),
