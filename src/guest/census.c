@@ -94,21 +94,42 @@ struct guest_counts census_others(const struct census *c, const struct guest_cou
     return others;
 }
 
-bool census_queues(struct census_queues *q, const struct guests *all, uint64_t now_ns)
-{
-    size_t end = q->next + CENSUS_SLICE < all->n ? q->next + CENSUS_SLICE : all->n;
+/* The first two places are no states of the machine. */
+enum { REJECTED, PENDING, FIRST_STATE };
+_Static_assert(CENSUS_STATES == GUEST_STATES - G_COLD + FIRST_STATE, "each state has its place");
 
-    for (; q->next < end; q->next++) {
-        const struct mailbox *m = all->list[q->next]->mailbox;
+const char *census_state_name(size_t i)
+{
+    if (i >= CENSUS_STATES)
+        return NULL;
+    return i == REJECTED  ? "Rejected"
+           : i == PENDING ? "Pending"
+                          : guest_state_name((enum guest_state)(i - FIRST_STATE + G_COLD));
+}
+
+static size_t place_of(const struct guest *g)
+{
+    if (g->rejected)
+        return REJECTED;
+    return g->hold ? PENDING : (size_t)(g->state - G_COLD) + FIRST_STATE;
+}
+
+bool census_walk(struct census_walk *w, const struct guests *all, uint64_t now_ns)
+{
+    size_t end = w->next + CENSUS_SLICE < all->n ? w->next + CENSUS_SLICE : all->n;
+
+    for (; w->next < end; w->next++) {
+        const struct guest *g = all->list[w->next];
         uint64_t age;
 
-        if (!m)
+        w->state[place_of(g)]++;
+        if (!g->mailbox)
             continue;
-        age = mailbox_oldest_ns(m, now_ns);
-        q->keys += mailbox_len(m);
-        q->guests++;
-        if (age > q->oldest_ns)
-            q->oldest_ns = age;
+        age = mailbox_oldest_ns(g->mailbox, now_ns);
+        w->keys += mailbox_len(g->mailbox);
+        w->queues++;
+        if (age > w->oldest_ns)
+            w->oldest_ns = age;
     }
-    return q->next < all->n;
+    return w->next < all->n;
 }

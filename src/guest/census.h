@@ -16,6 +16,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define CENSUS_STATES 10 /* those of a guest, Pending and Rejected */
+
 struct guest;
 struct guests;
 
@@ -44,14 +46,17 @@ struct guest_counts census_others(const struct census *c, const struct guest_cou
 
 void census_add(struct guest_counts *to, const struct guest_counts *more);
 
-/* Queues of all guests, and how far the walk is. */
-struct census_queues {
+/* What a walk over all guests found, and how far it is. */
+struct census_walk {
     size_t next;
-    uint64_t keys, guests; /* that wait; guests that have any */
+    uint64_t keys, queues; /* keys that wait; guests that have any */
     uint64_t oldest_ns;
+    size_t state[CENSUS_STATES]; /* as `roost get` shows them */
 };
 /* Goes on with the next CENSUS_SLICE guests; false: that was all. What comes and goes meanwhile may
- * be counted twice or not. */
-bool census_queues(struct census_queues *q, const struct guests *all, uint64_t now_ns);
+ * be counted or not. */
+bool census_walk(struct census_walk *w, const struct guests *all, uint64_t now_ns);
+/* The name of the i-th state; NULL past the last. */
+const char *census_state_name(size_t i);
 
 #endif

@@ -1,5 +1,5 @@
-/* See metrics.h. A scrape walks over the queues of all guests in slices, then writes everything at
- * once: what it reads then are counters that are kept anyway.
+/* See metrics.h. A scrape walks over all guests in slices, for their states and queues, then writes
+ * everything at once: what it reads then are counters that are kept anyway.
  *
  * Histograms keep the boundaries of base/hist, which are powers of two in ns, so no value is
  * counted in the wrong bucket. Must never: give a label a value that is not bounded in number; the
@@ -39,7 +39,7 @@ struct scrape {
     struct scrape *next;
     struct http1_later *later;
     struct msg msg;
-    struct census_queues queues;
+    struct census_walk walk;
     struct buf *out;
     bool full;
     /* Gathered at its end. */
@@ -63,19 +63,7 @@ struct metric {
 
 /* --- samples --- */
 
-static void put(struct scrape *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-
-static void put(struct scrape *s, const char *fmt, ...)
-{
-    char line[1024];
-    va_list ap;
-    int n;
-
-    va_start(ap, fmt);
-    n = vsnprintf(line, sizeof(line), fmt, ap);
-    va_end(ap);
-    s->full |= n < 0 || (size_t)n >= sizeof(line) || buf_append(s->out, line, (size_t)n, NULL) < 0;
-}
+#define put(s, ...) ((s)->full |= buf_printf((s)->out, NULL, __VA_ARGS__) < 0)
 
 static void put_count(struct scrape *s, const struct metric *m, uint64_t n)
 {
@@ -374,8 +362,8 @@ static void guest_wakes(struct scrape *s, const struct metric *m)
 
 static void guests_by_state(struct scrape *s, const struct metric *m)
 {
-    for (int i = G_COLD; i < GUEST_STATES; i++)
-        put_labelled(s, m, "state", guest_state_name((enum guest_state)i), s->all.by_state[i]);
+    for (size_t i = 0; census_state_name(i); i++)
+        put_labelled(s, m, "state", census_state_name(i), s->walk.state[i]);
 }
 
 static void guests_memory(struct scrape *s, const struct metric *m)
@@ -420,17 +408,17 @@ static void loop_lag(struct scrape *s, const struct metric *m)
 
 static void queue_depth(struct scrape *s, const struct metric *m)
 {
-    put_count(s, m, s->queues.keys);
+    put_count(s, m, s->walk.keys);
 }
 
 static void queue_guests(struct scrape *s, const struct metric *m)
 {
-    put_count(s, m, s->queues.guests);
+    put_count(s, m, s->walk.queues);
 }
 
 static void queue_oldest(struct scrape *s, const struct metric *m)
 {
-    put_number(s, m, seconds(s->queues.oldest_ns));
+    put_number(s, m, seconds(s->walk.oldest_ns));
 }
 
 static void refusals(struct scrape *s, const struct metric *m)
@@ -525,7 +513,8 @@ static const struct metric table[] = {
     {"roost_guest_wakes_total", COUNTER, "Wakes from a snapshot, by guest.", GUEST_LABELS,
      guest_wakes},
     {"roost_guests", GAUGE, "Guests by state.",
-     "`state`: `Cold`, `Asleep`, `Running`, `Awake`, `Saving`, `Failed`, `Stopping`, `Gone`",
+     "`state`: `Rejected`, `Pending` (for its module, its rights, its watch), `Cold`, `Asleep`, "
+     "`Running`, `Awake`, `Saving`, `Failed`, `Stopping`, `Gone`",
      guests_by_state},
     {"roost_guests_memory_bytes", GAUGE,
      "Memory that guests that are awake are charged with; those that never sleep are not.", "",
@@ -634,7 +623,7 @@ static void scrape_on(struct msg *m)
     struct scrape *s = container_of(m, struct scrape, msg);
     struct http1_response *res = http1_later_response(s->later);
 
-    if (census_queues(&s->queues, s->metrics->source.guests, clock_now_ns())) {
+    if (census_walk(&s->walk, s->metrics->source.guests, clock_now_ns())) {
         loop_post(s->metrics->source.loop, &s->msg);
         return;
     }

@@ -390,6 +390,12 @@ static void test_numbers_of_guests_at_work(void **state)
     assert_true(value(&after, "roost_wake_duration_seconds_count", "") == 11);
     assert_true(value(&after, "roost_sleep_duration_seconds_count", "") == 11);
     assert_true(value(&after, "roost_guests", "state=\"Asleep\",") == 2);
+    guest_hold(b);
+    exposition_free(&after);
+    scrape(&after);
+    guest_release(b);
+    assert_true(value(&after, "roost_guests", "state=\"Asleep\",") == 1);
+    assert_true(value(&after, "roost_guests", "state=\"Pending\",") == 1);
     assert_true(value(&after, "roost_queue_depth", "") == 0);
     assert_true(value(&after, "roost_snapshot_bytes", "") > 0);
     assert_true(value(&after, "roost_image_bytes", "") == 4096);
