@@ -72,6 +72,7 @@ static void ask(struct demo *d, bool reset)
     s->awake = state_of(stats, "Running") + state_of(stats, "Awake") + state_of(stats, "Saving");
     s->asleep = state_of(stats, "Asleep");
     s->cold = state_of(stats, "Cold");
+    s->events = count_of(stats, "events");
     s->wakes = count_of(stats, "wakes");
     s->fresh_starts = count_of(stats, "freshStarts");
     s->failures = count_of(stats, "failures");
@@ -87,8 +88,8 @@ static void ask(struct demo *d, bool reset)
 /* The figures start anew: the first round is like no other. */
 static void ask_anew(struct demo *d)
 {
-    d->first = d->now;
     ask(d, true);
+    d->first = d->now; /* with what was counted up to that moment: one answer, none is lost */
     ask(d, false);
     d->mark_ns = clock_now_ns();
     d->mark_wakes = d->now.wakes;

@@ -18,7 +18,7 @@ struct latency {
 /* What the daemon said last. */
 struct demo_stats {
     unsigned guests, awake, asleep, cold;
-    long long wakes, fresh_starts, failures, traps;
+    long long events, wakes, fresh_starts, failures, traps;
     double pss_mib;
     struct latency wake; /* the host's share: watch event read until the first request is written */
     struct latency event; /* waiting in the mailbox, waking, the handler with its API calls */
@@ -35,8 +35,8 @@ struct demo {
     uint64_t began_ns, round_ns, mark_ns;
     long long mark_wakes;
     double wakes_per_s;
-    struct demo_stats now, active; /* active: as the last round ended */
-    struct demo_stats first;       /* as the first round ended: the counts before they began anew */
+    struct demo_stats now, active; /* active: as the last round ended; its last handlers may run */
+    struct demo_stats first;       /* when the counts began anew, after the first round */
     struct samples took;
     double active_pss_mib, idle_pss_mib, active_cgroup_mib, idle_cgroup_mib, idle_cgroup_rss_mib;
     bool child_ended;

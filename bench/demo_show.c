@@ -219,15 +219,27 @@ static void report_latency(const struct demo *d, const char *label, const struct
     printf("  %-17s p50 %*s p99 %*s %s\n", label, -pad(p50, 8), p50, -pad(p99, 8), p99, what);
 }
 
+/* As all rest: when the last hop arrived, the handler that sent it had not returned yet. An event
+ * that found its guest awake is neither a wake nor a start. */
+static void report_counts(const struct demo *d)
+{
+    const struct demo_stats *a = &d->first, *b = &d->now;
+    long long wakes = a->wakes + b->wakes, starts = a->fresh_starts + b->fresh_starts;
+    long long awake = a->events + b->events - wakes - starts;
+
+    printf("  guests            %lld wakes from disk, %lld fresh starts, ", wakes, starts);
+    if (awake)
+        printf("%lld events while awake, ", awake);
+    printf("%lld failed events\n", a->failures + b->failures);
+}
+
 void show_report(struct demo *d)
 {
     double p50 = samples_quantile(&d->took, .5), p99 = samples_quantile(&d->took, .99);
 
     printf("\n%u operators, %u rounds, %u hops: each arrived.\n", d->ring.n, d->rounds,
            d->rounds * d->ring.n);
-    printf("  guests            %lld wakes from disk, %lld fresh starts, %lld failed events\n",
-           d->first.wakes + d->active.wakes, d->first.fresh_starts + d->active.fresh_starts,
-           d->first.failures + d->active.failures);
+    report_counts(d);
     report_memory(d);
     printf("  ring              p50 %.3f s, p99 %.3f s; %.1f ms a hop\n", p50, p99,
            p50 * 1e3 / d->ring.n);
