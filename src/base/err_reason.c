@@ -49,8 +49,8 @@ static const struct err_reason_row rows[ERR_REASONS] = {
                               "Give the service account a Role and a RoleBinding for what the "
                               "message names. It is asked again each half minute at most."},
     [REASON_DAEMON_UNREACHABLE] = {"DaemonUnreachable", ERR_NET,
-                                   "Start `roost serve`, or say where it is: `--state DIR` of a "
-                                   "daemon on this host. Its log says why it ended."},
+                                   "Start `roost serve`, or say where it is: `--state DIR`, or "
+                                   "`--server URL` before the command. Its log says why it ended."},
     [REASON_NO_ANSWER] = {"NoAnswer", ERR_TIMEOUT,
                           "The other side took the question and does not answer: look at its log "
                           "and its load, then try again."},

@@ -166,14 +166,20 @@ struct http1_answer {
 
 #define AUTO_ANSWER __attribute__((cleanup(http1_answer_free)))
 
+/* A server over TLS. */
+struct http1_remote {
+    const char *host, *port; /* a name or an address */
+    const char *ca_pem;      /* whom to trust; NULL: the system's authorities */
+};
+
 /* A request with a body; body may be NULL. */
 struct http1_question {
     enum http1_method method;
     const char *target, *content_type;
     const void *body;
     size_t body_len;
-    const char *host;  /* NULL: localhost */
-    const char *token; /* sent as a bearer token; NULL: none */
+    const char *token;                 /* sent as a bearer token; NULL: none */
+    const struct http1_remote *remote; /* where to ask instead of a socket; NULL: at the socket */
     /* Told how much of the body was sent, now and then and at its end; NULL: nobody is. */
     void (*progress)(void *ctx, size_t done, size_t total);
     void *progress_ctx;

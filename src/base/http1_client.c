@@ -5,6 +5,7 @@
 #include "base/auto.h"
 #include "base/clock.h"
 #include "base/http1.h"
+#include "base/http1_dial.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -66,6 +67,18 @@ static int open_socket(int *out, const char *path, uint64_t deadline_ns, struct 
     if (*out < 0)
         return err_set(err, ERR_NET, errno, "socket");
     return connect_to(*out, &addr, deadline_ns, err);
+}
+
+/* To the socket at path, or to where the question says. */
+static int open_way(int *out, const char *path, const struct http1_question *q,
+                    uint64_t deadline_ns, struct err *err)
+{
+    uint64_t now = clock_now_ns();
+
+    if (!q->remote)
+        return open_socket(out, path, deadline_ns, err);
+    return http1_dial_tls(out, q->remote->host, q->remote->port, q->remote->ca_pem,
+                          now < deadline_ns ? (unsigned)((deadline_ns - now) / NS_PER_MS) : 1, err);
 }
 
 static int send_all(int fd, const char *data, size_t len, uint64_t deadline_ns, struct err *err)
@@ -131,7 +144,8 @@ static int put_head(struct buf *out, const struct http1_question *q, struct err 
     bool has_body = q->method == HTTP1_PUT || q->method == HTTP1_POST;
 
     if (buf_printf(out, err, "%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n",
-                   http1_method_name(q->method), q->target, q->host ? q->host : "localhost") < 0)
+                   http1_method_name(q->method), q->target,
+                   q->remote ? q->remote->host : "localhost") < 0)
         return -1;
     if (q->token && buf_printf(out, err, "Authorization: Bearer %s\r\n", q->token) < 0)
         return -1;
@@ -176,7 +190,7 @@ int http1_ask_unix(struct http1_answer *out, const char *path,
     AUTO_CLOSE int fd = -1;
 
     *out = (struct http1_answer){0};
-    if (open_socket(&fd, path, deadline_ns, err) < 0)
+    if (open_way(&fd, path, question, deadline_ns, err) < 0)
         return -1;
     return ask(out, fd, question, deadline_ns, err);
 }
@@ -316,7 +330,7 @@ int http1_follow_unix(struct http1_answer *out, const char *path,
                       struct err *err)
 {
     uint64_t deadline_ns = clock_now_ns() + HTTP1_CLIENT_TIMEOUT_MS * NS_PER_MS;
-    AUTO_BUF struct buf request = {.max = 2 * HTTP1_TARGET_MAX};
+    AUTO_BUF struct buf request = {.max = 4 * HTTP1_TARGET_MAX};
     AUTO_BUF struct buf in = {.max = HTTP1_HEAD_BYTES_MAX + HTTP1_BODY_BYTES_MAX + 65536};
     AUTO_CLOSE int fd = -1;
     struct http1_head h;
@@ -325,7 +339,7 @@ int http1_follow_unix(struct http1_answer *out, const char *path,
     *out = (struct http1_answer){.body.max = HTTP1_BODY_BYTES_MAX};
     if (put_head(&request, question, err) < 0)
         return err_wrap(err, "request");
-    if (open_socket(&fd, path, deadline_ns, err) < 0 ||
+    if (open_way(&fd, path, question, deadline_ns, err) < 0 ||
         send_all(fd, (const char *)request.data, request.len, deadline_ns, err) < 0 ||
         send_body(fd, question, deadline_ns, err) < 0)
         return -1;

@@ -160,6 +160,23 @@ enum cli_output cli_output(const struct cli_line *line);
 /* The state directory: --state, else $ROOST_STATE, else /var/lib/roost. */
 const char *cli_state(const struct cli_line *line);
 
+/* Where the daemon is asked: the socket of its state directory, or what --server says, which is
+ * ROOST_SERVER, with ROOST_TOKEN_FILE and ROOST_CA_FILE: https://HOST:PORT or unix:PATH. */
+struct cli_way {
+    const char *shown; /* in messages; path, or the address */
+    char path[4096];
+    struct http1_remote remote;
+    bool over_tls;
+    char host[256], port[8], token[ADMIN_TOKEN_MAX + 1];
+    struct buf ca;
+};
+#define AUTO_WAY __attribute__((cleanup(cli_way_free)))
+/* Sets what the question needs; way outlives it. Freed by cli_way_free, also after an error.
+ * ERR_USAGE: the address, or no token; ERR_INVALID: the token; errors of file_read. */
+int cli_way_open(struct cli_way *way, const char *state, struct http1_question *question,
+                 struct err *err) ERR_CHECK;
+void cli_way_free(struct cli_way *way);
+
 /* A namespace and a name; each may be empty: any. */
 struct cli_id {
     char namespace_[CLI_NAME_SIZE], name[CLI_NAME_SIZE];

@@ -20,13 +20,21 @@ static const char *advice(char *out, size_t size, const char *state, const struc
     return out;
 }
 
-static int unreachable(const char *path, const char *state, struct err *err)
+static const char *advice_tls(const struct err *why)
+{
+    if (why->reason == REASON_SERVER_UNTRUSTED)
+        return "--ca-file FILE says whom to trust";
+    return "is that its admin.listen?";
+}
+
+static int unreachable(const struct cli_way *way, const char *state, struct err *err)
 {
     struct err why = *err;
     char hint[PATH_MAX + 64];
 
-    err_set_status(err, why.code, why.sys, "cannot reach the daemon at %s: %s (%s)", path, why.msg,
-                   advice(hint, sizeof(hint), state, &why));
+    err_set_status(err, why.code, why.sys, "cannot reach the daemon at %s: %s (%s)", way->shown,
+                   why.msg,
+                   way->over_tls ? advice_tls(&why) : advice(hint, sizeof(hint), state, &why));
     err->reason = why.reason;
     return err_blame(err, REASON_DAEMON_UNREACHABLE);
 }
@@ -62,28 +70,22 @@ int cli_refused(const struct cli_answer *a, struct err *err)
 
 /* --- asking --- */
 
-static int socket_path(char out[PATH_MAX], const char *state, struct err *err)
-{
-    if (snprintf(out, PATH_MAX, "%s/admin.sock", state) >= PATH_MAX)
-        return err_set(err, ERR_LIMIT, 0, "--state %.80s...: the path is too long", state);
-    return 0;
-}
-
 int cli_ask(struct cli_answer *out, const char *state, const struct http1_question *question,
             unsigned timeout_ms, struct err *err)
 {
     AUTO_ANSWER struct http1_answer a = {0};
-    char path[PATH_MAX];
+    struct http1_question asked = *question;
+    AUTO_WAY struct cli_way way;
 
     *out = (struct cli_answer){0};
-    if (socket_path(path, state, err) < 0)
+    if (cli_way_open(&way, state, &asked, err) < 0)
         return -1;
-    if (http1_ask_unix(&a, path, question, timeout_ms, err) < 0)
-        return unreachable(path, state, err);
+    if (http1_ask_unix(&a, way.path, &asked, timeout_ms, err) < 0)
+        return unreachable(&way, state, err);
     out->status = a.status;
     out->json = json_loadb((const char *)a.body.data, a.body.len, 0, NULL);
     if (!out->json && a.body.len && a.status == 200)
-        return err_set(err, ERR_NET, 0, "the daemon at %s answers what is no JSON", path);
+        return err_set(err, ERR_NET, 0, "the daemon at %s answers what is no JSON", way.shown);
     return 0;
 }
 
@@ -166,18 +168,18 @@ int cli_follow(const char *state, const char *target, cli_each *each, void *ctx,
     struct follow f = {.line.max = CLI_LINE_BYTES_MAX, .each = each, .ctx = ctx, .err = err};
     AUTO_ANSWER struct http1_answer a = {0};
     struct cli_answer answer;
-    char path[PATH_MAX];
+    AUTO_WAY struct cli_way way;
     int rc;
 
-    if (socket_path(path, state, err) < 0)
+    if (cli_way_open(&way, state, &question, err) < 0)
         return -1;
-    rc = http1_follow_unix(&a, path, &question, take_piece, &f, err);
+    rc = http1_follow_unix(&a, way.path, &question, take_piece, &f, err);
     buf_free(&f.line);
     if (f.failed)
         return -1;
     if (rc < 0)
-        return a.status == 200 ? err_wrap(err, "the daemon at %s", path)
-                               : unreachable(path, state, err);
+        return a.status == 200 ? err_wrap(err, "the daemon at %s", way.shown)
+                               : unreachable(&way, state, err);
     if (a.status == 200)
         return 0;
     answer =

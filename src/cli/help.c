@@ -211,7 +211,7 @@ void cli_help(FILE *out)
     fputs("Runs Kubernetes operators as WebAssembly guests that sleep until something\n"
           "happens.\n"
           "\n"
-          "Usage: roost [--state DIR] COMMAND [options]\n"
+          "Usage: roost [--state DIR | --server URL] COMMAND [options]\n"
           "\n"
           "Commands:\n",
           out);
@@ -223,6 +223,10 @@ void cli_help(FILE *out)
           "Options:\n"
           "  --state DIR  the daemon's state directory (default: $ROOST_STATE, else\n"
           "               /var/lib/roost)\n"
+          "  --server URL, --token-file FILE, --ca-file FILE\n"
+          "               a daemon elsewhere, https://HOST:PORT (its admin.listen), with its\n"
+          "               token and whom to trust; or unix:PATH (its admin.socket). Else\n"
+          "               $ROOST_SERVER, $ROOST_TOKEN_FILE, $ROOST_CA_FILE\n"
           "  --version    the same as `roost version --client`\n"
           "  -h, --help   this text; after a command, that of the command\n"
           "\n"

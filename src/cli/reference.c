@@ -262,7 +262,9 @@ static void md_verb(const struct verb *v, FILE *out)
 
 static void md_program(FILE *out)
 {
-    fprintf(out, "%s# The command line\n\n```\nroost [--state DIR] COMMAND [options]\n```\n\n",
+    fprintf(out,
+            "%s# The command line\n\n```\nroost [--state DIR | --server URL] COMMAND "
+            "[options]\n```\n\n",
             made);
     fputs("| command | |\n|---|---|\n", out);
     for (size_t i = 0; cli_verbs[i]; i++)

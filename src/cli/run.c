@@ -47,21 +47,43 @@ static int help(int argc, char **argv, struct err *err)
     return 0;
 }
 
+/* Options before the verb; each is handed on through the environment. */
+static const struct {
+    const char *option, *variable, *what;
+} global_options[] = {
+    {"--state", "ROOST_STATE", "a folder"},
+    {"--server", "ROOST_SERVER", "https://HOST:PORT or unix:PATH"},
+    {"--token-file", "ROOST_TOKEN_FILE", "a file"},
+    {"--ca-file", "ROOST_CA_FILE", "a file"},
+};
+#define GLOBALS (sizeof(global_options) / sizeof(global_options[0]))
+
+/* Its place in the table; GLOBALS: it is none of them. */
+static size_t find_global(const char *word)
+{
+    size_t i = 0, len = strcspn(word, "=");
+
+    while (i < GLOBALS && (strlen(global_options[i].option) != len ||
+                           strncmp(global_options[i].option, word, len) != 0))
+        i++;
+    return i;
+}
+
 /* Takes the options before the verb. Returns how many words they are, -1: error. */
 static int globals(int argc, char **argv, struct err *err)
 {
     int i = 1;
 
-    while (i < argc && strncmp(argv[i], "--state", 7) == 0) {
-        const char *value = argv[i][7] == '=' ? argv[i] + 8 : NULL;
+    for (size_t g; i < argc && (g = find_global(argv[i])) < GLOBALS; i++) {
+        const char *equals = strchr(argv[i], '='), *value = equals ? equals + 1 : NULL;
 
-        if (argv[i][7] == 0 && i + 1 < argc)
+        if (!equals && i + 1 < argc)
             value = argv[++i];
         if (!value || !*value)
-            return err_set(err, ERR_USAGE, 0, "%.40s needs a folder", argv[i]);
-        if (setenv("ROOST_STATE", value, 1) < 0)
-            return err_set(err, ERR_NOMEM, errno, "--state");
-        i++;
+            return err_set(err, ERR_USAGE, 0, "%s needs %s", global_options[g].option,
+                           global_options[g].what);
+        if (setenv(global_options[g].variable, value, 1) < 0)
+            return err_set(err, ERR_NOMEM, errno, "%s", global_options[g].option);
     }
     return i - 1;
 }

@@ -63,7 +63,7 @@ static void test_wrong_usage_is_one_line(void **state)
         {"roost frobnicate", "unknown command frobnicate (see `roost help`)"},
         {"roost -x", "unknown option -x (see `roost help`)"},
         {"roost --state", "--state needs a folder"},
-        {"roost --state= get guests", "--state= needs a folder"},
+        {"roost --state= get guests", "--state needs a folder"},
         {"roost help a b", "help takes one command"},
         {"roost help gett", "unknown command gett (did you mean get?)"},
         {"roost get", "get what? (`roost get guests`)"},

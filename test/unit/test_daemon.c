@@ -4,6 +4,7 @@
 #include "base/auto.h"
 #include "base/http1.h"
 #include "base/http1_dial.h"
+#include "cli/cli.h"
 #include "support/daemon_child.h"
 #include "support/notify_socket.h"
 #include "support/pki.h"
@@ -335,6 +336,115 @@ static void test_over_tcp_with_changes(void **state)
     test_pki_free(&new);
 }
 
+/* --- the command line over TCP --- */
+
+static bool next_event(void *ctx, json_t *object)
+{
+    (void)object;
+    (*(int *)ctx)++;
+    return true;
+}
+
+static void asked(const char *server, enum err_code code, const char *message)
+{
+    json_t *answer = NULL;
+    struct err err = {0};
+    int rc;
+
+    setenv("ROOST_SERVER", server, 1);
+    rc = cli_fetch(&answer, "/nowhere", "/v1/version", &err);
+    json_decref(answer);
+    assert_int_equal(rc, code ? -1 : 0);
+    assert_int_equal(err.code, code);
+    if (message && !strstr(err.msg, message))
+        fail_msg("\"%s\" is not in \"%s\"", message, err.msg);
+}
+
+static void start_tcp(struct daemon_child *d, struct options_source *source,
+                      const struct test_pki *pki, char server[64])
+{
+    write_text("crt", pki->server_cert);
+    write_text("key", pki->server_key);
+    write_text("ca", pki->ca);
+    write_text("token", "the-token-of-this-daemon\n");
+    write_config(TCP_ALL "  socket: there.sock\n");
+    source->file = tmp_file(&dir, "roost.yaml");
+    source->flags[options_find("log.format") - options_find("stateDir")] = "text";
+    daemon_child_start(d, source);
+    daemon_child_expect(d, "admin API over TCP: port ");
+    snprintf(server, 64, "https://127.0.0.1:%d",
+             (int)strtol(strstr(d->line, "port ") + 5, NULL, 10));
+    daemon_child_expect(d, "guests, 1 workers");
+}
+
+static void test_the_command_line_asks_over_tcp(void **state)
+{
+    struct options_source source = {.file = NULL};
+    struct test_pki pki, other;
+    struct daemon_child d;
+    struct err err = {0};
+    char server[64], unix_server[600];
+    int events = 0;
+
+    (void)state;
+    test_pki_new(&pki);
+    test_pki_new(&other);
+    start_tcp(&d, &source, &pki, server);
+    asked(server, ERR_USAGE, "needs --token-file FILE: what its admin.tokenFile has");
+    setenv("ROOST_TOKEN_FILE", in_dir("token"), 1);
+    asked(server, ERR_DENIED, "--ca-file FILE says whom to trust");
+    setenv("ROOST_CA_FILE", in_dir("ca"), 1);
+    asked(server, ERR_NONE, NULL);
+    assert_int_equal(cli_follow("/nowhere", "/v1/events", next_event, &events, &err), 0);
+    write_text("token", "another-token-than-that");
+    asked(server, ERR_DENIED, "401 Unauthorized: over TCP a bearer token is needed");
+    write_text("token", "two words");
+    asked(server, ERR_INVALID, "a token is one line without blanks");
+    write_text("token", "the-token-of-this-daemon");
+    write_text("ca", other.ca);
+    asked(server, ERR_DENIED, "is not signed by the expected authority");
+    asked("https://127.0.0.1", ERR_USAGE, "must be https://HOST:PORT or unix:PATH");
+    asked("https://127.0.0.1:1/v1", ERR_USAGE, "must be https://HOST:PORT");
+    asked("http://127.0.0.1:1", ERR_USAGE, "must be https://HOST:PORT");
+    asked("https://[::1:1", ERR_USAGE, "must be https://HOST:PORT");
+    snprintf(unix_server, sizeof(unix_server), "unix:%s", in_dir("there.sock"));
+    asked(unix_server, ERR_NONE, NULL);
+    unsetenv("ROOST_SERVER");
+    unsetenv("ROOST_TOKEN_FILE");
+    unsetenv("ROOST_CA_FILE");
+    assert_int_equal(daemon_child_stop(&d), 0);
+    test_pki_free(&pki);
+    test_pki_free(&other);
+}
+
+/* As options before the command. */
+static void test_global_options_say_where(void **state)
+{
+    struct options_source source = {.file = NULL};
+    char roost[] = "roost", server_option[] = "--server", ca_option[160],
+         token_option[] = "--token-file";
+    char version[] = "version", server[64], token[160], json[] = "-o", format[] = "json";
+    struct test_pki pki;
+    struct daemon_child d;
+    char *argv[] = {roost,     server_option, server, token_option, token,
+                    ca_option, version,       json,   format,       NULL};
+    char *incomplete[] = {roost, server_option, NULL};
+
+    (void)state;
+    test_pki_new(&pki);
+    start_tcp(&d, &source, &pki, server);
+    snprintf(token, sizeof(token), "%s", in_dir("token"));
+    snprintf(ca_option, sizeof(ca_option), "--ca-file=%s", in_dir("ca"));
+    assert_int_equal(cli_run(9, argv), 0);
+    assert_string_equal(getenv("ROOST_SERVER"), server);
+    assert_int_equal(cli_run(2, incomplete), 2);
+    unsetenv("ROOST_SERVER");
+    unsetenv("ROOST_TOKEN_FILE");
+    unsetenv("ROOST_CA_FILE");
+    assert_int_equal(daemon_child_stop(&d), 0);
+    test_pki_free(&pki);
+}
+
 static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *at)
 {
     (void)st;
@@ -369,6 +479,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_the_socket_can_be_a_groups, setup, teardown),
         cmocka_unit_test_setup_teardown(test_tcp_needs_tls_and_a_token, setup, teardown),
         cmocka_unit_test_setup_teardown(test_over_tcp_with_changes, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_the_command_line_asks_over_tcp, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_global_options_say_where, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
