@@ -40,7 +40,7 @@
 #include <string.h>
 #include <time.h>
 
-enum entry_kind { ENTRY_PUT = 1, ENTRY_DELETE };
+enum entry_kind { ENTRY_PUT = 1, ENTRY_DELETE, ENTRY_COPY, ENTRY_KEEP };
 
 struct entry {
     uint8_t kind, table_len; /* table_len with its NUL */
@@ -184,6 +184,13 @@ int db_batch_delete(struct db_batch *b, const char *table, const void *key, size
     return entry_add(b, ENTRY_DELETE, table, key, key_len, NULL, 0, err);
 }
 
+int db_batch_copy(struct db_batch *b, const char *from, const char *to, const void *key,
+                  size_t key_len, bool over, struct err *err)
+{
+    return entry_add(b, over ? ENTRY_COPY : ENTRY_KEEP, to, key, key_len, from, strlen(from) + 1,
+                     err);
+}
+
 bool db_has_room(struct db *db)
 {
     bool room;
@@ -221,6 +228,31 @@ bool db_submit(struct db *db, struct db_batch *b, void (*done)(void *ctx, const 
 
 /* --- writing a group --- */
 
+/* The value is the name of the table where the key's value is. */
+static int entry_copy(MDB_txn *txn, MDB_dbi to, MDB_val *key, const char *from_name, bool over)
+{
+    MDB_val value;
+    MDB_dbi from;
+    int rc = mdb_dbi_open(txn, from_name, MDB_CREATE, &from);
+
+    if (rc == 0)
+        rc = mdb_get(txn, from, key, &value);
+    if (rc == MDB_NOTFOUND)
+        return 0;
+    if (rc == 0) {
+        /* It lies in the map, which the put may move. */
+        void *copy = malloc(value.mv_size + 1);
+
+        if (!copy)
+            return ENOMEM;
+        memcpy(copy, value.mv_data, value.mv_size);
+        value.mv_data = copy;
+        rc = mdb_put(txn, to, key, &value, over ? 0 : MDB_NOOVERWRITE);
+        free(copy);
+    }
+    return rc == MDB_KEYEXIST ? 0 : rc;
+}
+
 static int entry_write(MDB_txn *txn, const struct entry *e, const uint8_t *data)
 {
     MDB_val key = {.mv_size = e->key_len, .mv_data = (void *)(uintptr_t)(data + e->table_len)};
@@ -232,6 +264,8 @@ static int entry_write(MDB_txn *txn, const struct entry *e, const uint8_t *data)
         return rc;
     if (e->kind == ENTRY_PUT)
         return mdb_put(txn, table, &key, &value, 0);
+    if (e->kind == ENTRY_COPY || e->kind == ENTRY_KEEP)
+        return entry_copy(txn, table, &key, value.mv_data, e->kind == ENTRY_COPY);
     rc = mdb_del(txn, table, &key, NULL);
     return rc == MDB_NOTFOUND ? 0 : rc;
 }

@@ -35,6 +35,10 @@ int db_batch_put(struct db_batch *b, const char *table, const void *key, size_t 
                  const void *value, size_t value_len, struct err *err) ERR_CHECK;
 int db_batch_delete(struct db_batch *b, const char *table, const void *key, size_t key_len,
                     struct err *err) ERR_CHECK;
+/* The key's value in the table `from`, as it is when the batch is written, goes to the table `to`
+ * too; where that has the key already only if `over`. Nothing where `from` has no such key. */
+int db_batch_copy(struct db_batch *b, const char *from, const char *to, const void *key,
+                  size_t key_len, bool over, struct err *err) ERR_CHECK;
 void db_batch_free(struct db_batch *b);
 /* Takes the batch. False: DB_QUEUE_BYTES_MAX already wait for the disk, the batch is gone, and done
  * is not called. Else done(ctx, err) is called by the commit thread once it is on disk (err NULL),

@@ -33,6 +33,7 @@
 #define HEAP_KEPT_STEP   16u
 #define HEAP_KEPT_BLOCKS 32u
 #define HEAP_STACK_BYTES (64u * KIB)
+#define DIRWATCH_LATEST  10u /* times the settling time: a folder that never rests */
 
 /* --- yaml --- */
 #define YAML_BYTES_MAX     (16u * MIB)
@@ -107,6 +108,7 @@ _Static_assert(CLI_ACT_TIMEOUT_MS > HTTP1_WORK_TIMEOUT_MS, "the daemon gives up 
 #define GUEST_TRIGGERS_MAX     16u
 #define GUEST_NAMESPACES_MAX   64u /* of one watch */
 #define GUEST_ENV_MAX          64u
+#define GUEST_LABELS_MAX       64u
 #define GUEST_ARGS_MAX         64u
 #define GUEST_ENV_BYTES_MAX    (64u * KIB) /* names, values and arguments together */
 #define SLEEP_AFTER_DEFAULT_NS 0ull
@@ -390,5 +392,25 @@ _Static_assert(KUBE_NAMESPACE_MAX + 1 + KUBE_NAME_MAX <= MAILBOX_KEY_BYTES_MAX,
 #define TRIM_EVERY_NS             (1000ull * 1000 * 1000) /* freed memory goes back to the system */
 #define TRIM_STEP_NS              (250ull * 1000 * 1000)
 #define TRIM_RESTS                2u /* steps in which all of it does, after the last sleep */
+#define MODULE_KEEP_MS            (10ull * 60 * 1000) /* a module that was sent, without a guest */
+#define MODULE_SWEEP_NS           (600ull * 1000 * 1000 * 1000)
+#define APPLY_BYTES_MAX           (32u * MIB)  /* of one request */
+#define APPLY_DOCUMENT_MAX        (256u * KIB) /* of one manifest in it */
+#define APPLY_ERRORS_MAX          1000u        /* told of one request */
+#define APPLY_FILES_MAX           10000u
+#define APPLY_AT_ONCE             16u /* guests that are made in one turn of the loop */
+#define APPLIES_MAX               4u  /* under way at once */
+#define GUESTS_DIR_SETTLE_MS      200u
+#define GUESTS_DIR_ERRORS_MAX     10000u
+#define LIST_AT_ONCE              64u         /* guests that are written in one turn of the loop */
+#define LIST_BYTES_MAX            (48u * MIB) /* then it goes on with the next page */
+#define GUESTS_TELL_NS            (100ull * 1000 * 1000) /* a guest that changes all the time */
+#define GUEST_LINE_BYTES_MAX      (64u * KIB)            /* of one guest in a stream */
+#define LISTS_MAX                 8u                     /* under way at once */
+#define LIST_LIMIT_MAX            1000000u
+#define SELECTOR_BYTES_MAX        1024u
+#define SELECTOR_TERMS_MAX        32u
+_Static_assert(LIST_BYTES_MAX + GUEST_LINE_BYTES_MAX < HTTP1_BODY_BYTES_MAX, "a page is an answer");
+_Static_assert(MODULE_BYTES_MAX <= HTTP1_BODIES_BYTES_MAX, "a module can be sent");
 
 #endif

@@ -511,19 +511,26 @@ static int parse_file(struct yaml_doc **out, const char *path, size_t max_bytes,
     return parse(out, data.len ? (const char *)data.data : "", data.len, path, each, err);
 }
 
+int yaml_parse_stream(const char *data, size_t len, const char *file, size_t document_max,
+                      void (*each)(void *ctx, const struct yaml_doc *d), void *ctx, struct err *err)
+{
+    struct builder b = {.each = true, .take = each, .ctx = ctx, .document_max = document_max};
+    int rc = parse_with(&b, data, len, file, err);
+
+    yaml_doc_free(b.doc);
+    return rc;
+}
+
 int yaml_parse_file_stream(const char *path, size_t max_bytes, size_t document_max,
                            void (*each)(void *ctx, const struct yaml_doc *d), void *ctx,
                            struct err *err)
 {
-    struct builder b = {.each = true, .take = each, .ctx = ctx, .document_max = document_max};
     AUTO_BUF struct buf data = {.max = max_bytes + 1};
-    int rc;
 
     if (file_read(&data, path, err) < 0)
         return -1;
-    rc = parse_with(&b, data.len ? (const char *)data.data : "", data.len, path, err);
-    yaml_doc_free(b.doc);
-    return rc;
+    return yaml_parse_stream(data.len ? (const char *)data.data : "", data.len, path, document_max,
+                             each, ctx, err);
 }
 
 int yaml_parse_file(struct yaml_doc **out, const char *path, size_t max_bytes, struct err *err)

@@ -45,6 +45,10 @@ int yaml_parse_file_each(struct yaml_doc **out, const char *path, size_t max_byt
 int yaml_parse_file_stream(const char *path, size_t max_bytes, size_t document_max,
                            void (*each)(void *ctx, const struct yaml_doc *d), void *ctx,
                            struct err *err) ERR_CHECK;
+/* The same of bytes in memory. */
+int yaml_parse_stream(const char *data, size_t len, const char *file, size_t document_max,
+                      void (*each)(void *ctx, const struct yaml_doc *d), void *ctx, struct err *err)
+    ERR_CHECK;
 /* As yaml_parse_file_each, of bytes in memory. */
 int yaml_parse_each(struct yaml_doc **out, const char *data, size_t len, const char *file,
                     struct err *err) ERR_CHECK;

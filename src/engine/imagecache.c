@@ -86,6 +86,17 @@ int image_digest(const char *module_path, uint8_t out[IMAGE_DIGEST_BYTES], uint6
     return 0;
 }
 
+int image_digest_bytes(const void *data, size_t len, uint8_t out[IMAGE_DIGEST_BYTES],
+                       struct err *err)
+{
+    uint8_t own[EVP_MAX_MD_SIZE];
+
+    if (!EVP_Digest(data, len, own, NULL, EVP_sha256(), NULL))
+        return err_set(err, ERR_NOMEM, 0, "sha256");
+    memcpy(out, own, IMAGE_DIGEST_BYTES);
+    return 0;
+}
+
 /* --- names --- */
 
 #define KEY_DIGEST_BYTES 8 /* of the configuration's digest, in an image's name */

@@ -22,6 +22,10 @@
 int image_digest(const char *module_path, uint8_t out[IMAGE_DIGEST_BYTES], uint64_t *size,
                  struct err *err) ERR_CHECK;
 
+/* The same of a module in memory. ERR_NOMEM. */
+int image_digest_bytes(const void *data, size_t len, uint8_t out[IMAGE_DIGEST_BYTES],
+                       struct err *err) ERR_CHECK;
+
 /* CACHE_DIR/<module's digest>-<16 digits of the configuration's>.image. ERR_LIMIT: cap. */
 int image_path(char *out, size_t cap, const char *cache_dir,
                const uint8_t digest[IMAGE_DIGEST_BYTES], struct err *err) ERR_CHECK;

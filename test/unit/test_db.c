@@ -192,6 +192,31 @@ static void test_what_was_put_is_there_after_a_restart(void **state)
     assert_int_equal(access(tmp_file(&f->dir, "db-lock"), F_OK), -1);
 }
 
+/* What is copied is what is there when the batch is written. */
+static void test_values_are_copied_between_tables(void **state)
+{
+    struct fixture *f = *state;
+    struct db_batch *b = batch();
+
+    put(b, "now", "a", "1");
+    put(b, "now", "b", "2");
+    put(b, "before", "b", "old");
+    assert_int_equal(commit(f, b), ERR_NONE);
+    b = batch();
+    assert_int_equal(db_batch_copy(b, "now", "before", "a", 1, false, NULL), 0);
+    assert_int_equal(db_batch_copy(b, "now", "before", "b", 1, false, NULL), 0);
+    assert_int_equal(db_batch_copy(b, "now", "before", "c", 1, false, NULL), 0);
+    put(b, "now", "a", "3");
+    assert_int_equal(commit(f, b), ERR_NONE);
+    expect(f, "before", "a=1 b=old ");
+    b = batch();
+    assert_int_equal(db_batch_copy(b, "before", "now", "a", 1, true, NULL), 0);
+    del(b, "before", "a");
+    assert_int_equal(commit(f, b), ERR_NONE);
+    expect(f, "now", "a=1 b=2 ");
+    expect(f, "before", "b=old ");
+}
+
 static void test_a_scan_ends_where_its_callback_says(void **state)
 {
     struct fixture *f = *state;
@@ -699,6 +724,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_what_was_put_is_there_after_a_restart),
+        TEST(test_values_are_copied_between_tables),
         TEST(test_a_scan_ends_where_its_callback_says),
         TEST(test_batches_are_written_in_order_and_grouped),
         TEST(test_closing_commits_what_waits),

@@ -38,7 +38,9 @@ static const struct {
 } foreign[] = {
     {"wasm.h", {"src/engine/"}},
     {"wasmtime", {"src/engine/"}},
-    {"uv.h", {"src/base/loop.c", "src/base/channel.c", "src/base/spawn.c", "src/base/http1", NULL}},
+    {"uv.h",
+     {"src/base/loop.c", "src/base/channel.c", "src/base/spawn.c", "src/base/http1",
+      "src/base/work.c", "src/base/dirwatch.c"}},
     {"nghttp2/", {"src/base/h2"}},
     /* Digests; TLS is base's alone. */
     {"openssl/evp.h",
