@@ -79,6 +79,11 @@ bool guest_change_drops(const struct guest *g)
     return c && c->guest == g && (c->phase == REMOVE || c->phase == DROPPING);
 }
 
+bool guest_leaves(const struct guest *g)
+{
+    return g->change && g->change->phase == REMOVE;
+}
+
 static void leave(struct guest *g)
 {
     const struct trigger *t = g->all->opts.watch;

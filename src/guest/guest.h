@@ -96,7 +96,9 @@ struct guest {
     unsigned hold; /* what must be there before it may run: its image, each trigger */
     bool behind;   /* the mailbox was full: what came since must be looked up again */
     bool sleep_now, sleep_asked, wake_now, stop_saved;
-    bool named;            /* in the census */
+    bool named; /* in the census */
+    /* serve/: not the folder's; the folder has it still; its change is to be told */
+    bool applied : 1, listed : 1, told : 1;
     struct change *change; /* it is being replaced or taken away; NULL: neither */
     struct image *image;
     struct err *rejected; /* why it can't be deployed; NULL: it is */
@@ -274,6 +276,8 @@ int guest_remove(struct guest *g, guest_changed_over *done, void *ctx, struct er
 int guest_replace(struct guest *g, struct guest_spec *spec, const uint8_t module_digest[32],
                   struct image *image, guest_changed_over *done, void *ctx, struct err *err)
     ERR_CHECK;
+/* It is being taken away. */
+bool guest_leaves(const struct guest *g);
 /* Where a sleep would lose some of the module's state: never sleeps from here on (true); or its
  * manifest insists, and it cannot be deployed (-1). 0: it may sleep as its manifest says. */
 int guest_mode_for(struct guest_spec *spec, const struct image *image, struct err *err) ERR_CHECK;

@@ -35,7 +35,10 @@ struct place {
 struct reader {
     each_fn *each;
     void *ctx;
-    const char *dir; /* of the file being read */
+    const char *dir;                /* of the file being read */
+    const struct spec_taker *taker; /* of texts, in place of each and dir */
+    const char *text;               /* and the one that is being read */
+    size_t len;
     uint64_t seed;
     struct place *places; /* open addressing */
     size_t nplaces, room;
@@ -231,18 +234,17 @@ static char **pack_texts(struct packing *p, char *const *texts, size_t n)
     return out;
 }
 
-static void pack_env(struct packing *p, struct guest_spec *to, const struct guest_spec *s)
+static struct env_var *pack_vars(struct packing *p, const struct env_var *vars, size_t n)
 {
-    struct env_var *env =
-        s->nenv ? pack(p, s->env, s->nenv * sizeof(*s->env), sizeof(char *)) : NULL;
+    struct env_var *out = n ? pack(p, vars, n * sizeof(*vars), sizeof(char *)) : NULL;
 
-    for (size_t i = 0; i < s->nenv; i++) {
-        char *name = pack_text(p, s->env[i].name), *value = pack_text(p, s->env[i].value);
+    for (size_t i = 0; i < n; i++) {
+        char *name = pack_text(p, vars[i].name), *value = pack_text(p, vars[i].value);
 
-        if (env)
-            env[i] = (struct env_var){.name = name, .value = value};
+        if (out)
+            out[i] = (struct env_var){.name = name, .value = value};
     }
-    to->env = env;
+    return out;
 }
 
 /* All that is the spec's own, into p; to is the packed spec, or any while it is only counted. */
@@ -258,7 +260,8 @@ static void pack_all(struct packing *p, struct guest_spec *to, const struct gues
         if (watches)
             watches[i].namespaces = namespaces;
     }
-    pack_env(p, to, s);
+    to->env = pack_vars(p, s->env, s->nenv);
+    to->labels = pack_vars(p, s->labels, s->nlabels);
     to->args = pack_texts(p, s->args, s->nargs);
     to->name = pack_text(p, s->name);
     to->namespace_ = pack_text(p, s->namespace_);
@@ -334,6 +337,71 @@ static void read_one(void *ctx, const struct yaml_doc *doc)
     r->each(r->ctx, spec, spec ? NULL : &why);
 }
 
+/* --- texts --- */
+
+/* Where line `line` begins. */
+static const char *line_at(const char *text, const char *end, unsigned line)
+{
+    for (unsigned i = 1; i < line && text < end; i++) {
+        const char *next = memchr(text, '\n', (size_t)(end - text));
+
+        text = next ? next + 1 : end;
+    }
+    return text;
+}
+
+/* The document that begins there, up to the next marker of one. */
+static size_t document_len(const char *at, const char *end)
+{
+    const char *p = at;
+
+    while ((p = memchr(p, '\n', (size_t)(end - p)))) {
+        p++;
+        if (end - p >= 3 && (memcmp(p, "---", 3) == 0 || memcmp(p, "...", 3) == 0))
+            return (size_t)(p - at);
+    }
+    return (size_t)(end - at);
+}
+
+static void read_one_text(void *ctx, const struct yaml_doc *doc)
+{
+    struct reader *r = ctx;
+    struct err why = {0};
+    struct guest_spec *spec;
+    const char *at, *end = r->text + r->len;
+
+    if (yaml_root(doc, 0) && yaml_is_null(yaml_root(doc, 0)))
+        return; /* nothing between two --- */
+    spec = spec_read_text(doc, r->taker, &why);
+    if (!spec)
+        return;
+    if (note_place(r, spec, &why) < 0) {
+        spec_tell(r->taker, spec->file, "metadata.name", &why);
+        guest_spec_free(spec);
+        return;
+    }
+    at = line_at(r->text, end, spec->line);
+    spec = spec_pack(r, spec);
+    r->taker->spec(r->taker->ctx, spec, at, document_len(at, end));
+}
+
+struct spec_texts {
+    struct reader reader;
+    struct spec_taker taker;
+};
+
+void spec_texts_read(struct spec_texts *t, const char *name, const char *text, size_t len)
+{
+    struct reader *r = &t->reader;
+    struct err err = {0};
+
+    r->text = text;
+    r->len = len;
+    if (note_file(r, name, &err) < 0 ||
+        yaml_parse_stream(text, len, name, SPEC_BYTES_MAX, read_one_text, r, &err) < 0)
+        spec_tell(&t->taker, name, "", &err);
+}
+
 static int read_file(struct reader *r, const char *path, struct err *err)
 {
     AUTO_FREE char *dir = folder_of(path);
@@ -364,6 +432,26 @@ static void reader_end(struct reader *r)
         free(r->files[i]);
     free(r->files);
     free(r->places);
+}
+
+struct spec_texts *spec_texts_new(const struct spec_taker *taker)
+{
+    struct spec_texts *t = calloc(1, sizeof(*t));
+
+    if (!t)
+        return NULL;
+    t->taker = *taker;
+    t->reader.taker = &t->taker;
+    reader_begin(&t->reader);
+    return t;
+}
+
+void spec_texts_free(struct spec_texts *t)
+{
+    if (!t)
+        return;
+    reader_end(&t->reader);
+    free(t);
 }
 
 int guest_spec_read_file(const char *path, each_fn *each, void *ctx, struct err *err)
@@ -441,6 +529,10 @@ void guest_spec_free(struct guest_spec *s)
         free(s->env[i].name);
         free(s->env[i].value);
     }
+    for (size_t i = 0; i < s->nlabels; i++) {
+        free(s->labels[i].name);
+        free(s->labels[i].value);
+    }
     for (size_t i = 0; i < s->nargs; i++)
         free(s->args[i]);
     for (size_t i = 0; i < s->nwatches; i++) {
@@ -453,6 +545,7 @@ void guest_spec_free(struct guest_spec *s)
         free(w->namespaces);
     }
     free(s->env);
+    free(s->labels);
     free(s->args);
     free(s->watches);
     free(s->name);
@@ -461,4 +554,59 @@ void guest_spec_free(struct guest_spec *s)
     free(s->service_account);
     free(s->file);
     free(s);
+}
+
+/* --- comparing --- */
+
+static bool same_text(const char *a, const char *b)
+{
+    return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+static bool same_vars(const struct env_var *a, size_t na, const struct env_var *b, size_t nb)
+{
+    for (size_t i = 0; na == nb && i < na; i++)
+        if (strcmp(a[i].name, b[i].name) != 0 || strcmp(a[i].value, b[i].value) != 0)
+            return false;
+    return na == nb;
+}
+
+static bool same_texts(char *const *a, size_t na, char *const *b, size_t nb)
+{
+    for (size_t i = 0; na == nb && i < na; i++)
+        if (strcmp(a[i], b[i]) != 0)
+            return false;
+    return na == nb;
+}
+
+static bool same_watches(const struct guest_spec *a, const struct guest_spec *b)
+{
+    for (uint16_t i = 0; a->nwatches == b->nwatches && i < a->nwatches; i++) {
+        const struct watch_spec *x = &a->watches[i], *y = &b->watches[i];
+
+        if (strcmp(x->api_version, y->api_version) != 0 || strcmp(x->kind, y->kind) != 0 ||
+            !same_texts(x->namespaces, x->nnamespaces, y->namespaces, y->nnamespaces))
+            return false;
+    }
+    return a->nwatches == b->nwatches;
+}
+
+bool guest_spec_same(const struct guest_spec *a, const struct guest_spec *b)
+{
+    return same_text(a->name, b->name) && same_text(a->namespace_, b->namespace_) &&
+           same_text(a->module, b->module) && same_vars(a->env, a->nenv, b->env, b->nenv) &&
+           same_texts(a->args, a->nargs, b->args, b->nargs) &&
+           a->limits.memory_bytes == b->limits.memory_bytes &&
+           a->limits.cpu_ns == b->limits.cpu_ns && a->limits.time_ns == b->limits.time_ns &&
+           a->limits.calls == b->limits.calls && a->sleep_mode_set == b->sleep_mode_set &&
+           (!a->sleep_mode_set || a->sleep_mode == b->sleep_mode) &&
+           a->sleep_after_set == b->sleep_after_set &&
+           (!a->sleep_after_set || a->sleep_after_ns == b->sleep_after_ns) &&
+           a->on_fresh_start == b->on_fresh_start && same_watches(a, b) &&
+           same_text(a->service_account, b->service_account);
+}
+
+bool guest_spec_labels_same(const struct guest_spec *a, const struct guest_spec *b)
+{
+    return same_vars(a->labels, a->nlabels, b->labels, b->nlabels);
 }

@@ -34,7 +34,9 @@ struct guest_spec {
     struct spec_shape *shape; /* of a packed one: holds module, file, service_account, and of each
                                  watch api_version and kind; all else is in the spec's own block */
     char *name, *namespace_;  /* metadata; namespace defaults to "default" */
-    char *module;             /* absolute path (from file:, relative to the manifest's folder) */
+    struct env_var *labels;   /* of its metadata */
+    size_t nlabels;
+    char *module; /* absolute path (from file:, relative to the manifest's folder) */
     struct env_var *env;
     size_t nenv;
     char **args; /* without argv[0], which is the guest's name */
@@ -68,5 +70,40 @@ int guest_spec_read_dir(const char *dir,
                         void (*each)(void *ctx, struct guest_spec *spec, const struct err *err),
                         void *ctx, struct err *err) ERR_CHECK;
 void guest_spec_free(struct guest_spec *spec);
+
+/* --- manifests that are no files: what somebody applies --- */
+
+struct spec_texts;
+
+/* One mistake of a manifest. The texts are borrowed until the function returns. */
+struct spec_error {
+    const char *file, *field, *message; /* field: such as spec.limits.cpu; empty: the document's */
+    unsigned line;
+    enum err_code code;
+};
+
+/* Who is told of what was read, on the thread that reads. */
+struct spec_taker {
+    void *ctx;
+    /* A good one (taken), with the text of its document. */
+    void (*spec)(void *ctx, struct guest_spec *spec, const char *text, size_t len);
+    /* Each mistake of a bad one, and not only the first. */
+    void (*error)(void *ctx, const struct spec_error *e);
+    /* The path of the module that a manifest names so (as it is written there); NULL: there is
+     * none. */
+    const char *(*module)(void *ctx, const char *written);
+};
+
+/* Reads texts one after the other, as the files of one folder: a name is there once in all of them.
+ * NULL: no memory. Any thread; what was read may be given to another once spec_texts_free was
+ * called. */
+struct spec_texts *spec_texts_new(const struct spec_taker *taker);
+/* name is what messages call it. Everything that is wrong goes to taker->error. */
+void spec_texts_read(struct spec_texts *t, const char *name, const char *text, size_t len);
+void spec_texts_free(struct spec_texts *t);
+
+/* Whether two manifests say the same; where they were read does not matter, nor do labels. */
+bool guest_spec_same(const struct guest_spec *a, const struct guest_spec *b);
+bool guest_spec_labels_same(const struct guest_spec *a, const struct guest_spec *b);
 
 #endif

@@ -32,12 +32,77 @@ static int parse_namespace(struct manifest *m, const struct yaml_node *v, const 
     return text ? spec_copy(m, &m->spec->namespace_, text) : -1;
 }
 
+/* A part of 63 letters, digits, '-', '_' and '.', which begins and ends with one of the first two;
+ * a value may be empty. */
+static bool is_label_part(const char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        char c = text[i];
+        bool alnum = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+
+        if (!alnum && (i == 0 || i + 1 == len || !strchr("-_.", c)))
+            return false;
+    }
+    return len <= SPEC_NAME_MAX;
+}
+
+/* [PREFIX/]NAME */
+static bool is_label_key(const char *key)
+{
+    const char *slash = strchr(key, '/'), *name = slash ? slash + 1 : key;
+    char prefix[SPEC_SUBDOMAIN_MAX + 1];
+
+    if (slash && (size_t)(slash - key) >= sizeof(prefix))
+        return false;
+    snprintf(prefix, sizeof(prefix), "%.*s", slash ? (int)(slash - key) : 0, key);
+    return (!slash || spec_is_dns(prefix, true)) && *name && is_label_part(name, strlen(name));
+}
+
+static int parse_label(struct manifest *m, const struct yaml_node *v, const char *key,
+                       const char *where)
+{
+    const char *value = spec_text(m, v, where, SPEC_NAME_MAX);
+    struct env_var *label = &m->spec->labels[m->spec->nlabels];
+
+    if (!value)
+        return -1;
+    if (!is_label_key(key) || !is_label_part(value, strlen(value)))
+        return yaml_err(m->err, m->doc, v, ERR_INVALID,
+                        "%s: %.80s: no label (letters, digits, '-', '_' and '.', at most %u of "
+                        "them)",
+                        where, value, SPEC_NAME_MAX);
+    m->spec->nlabels++;
+    return spec_copy(m, &label->name, key) < 0 || spec_copy(m, &label->value, value) < 0 ? -1 : 0;
+}
+
+static int parse_labels(struct manifest *m, const struct yaml_node *v, const char *where)
+{
+    if (yaml_type(v) != YAMLN_MAPPING)
+        return spec_needs(m, v, where, "a mapping");
+    if (yaml_len(v) > GUEST_LABELS_MAX)
+        return yaml_err(m->err, m->doc, v, ERR_LIMIT, "%s: %zu entries, limit %u", where,
+                        yaml_len(v), GUEST_LABELS_MAX);
+    m->spec->labels = calloc(yaml_len(v) + 1, sizeof(*m->spec->labels));
+    if (!m->spec->labels)
+        return spec_no_memory(m);
+    for (size_t i = 0; i < yaml_len(v); i++) {
+        const struct yaml_node *value;
+        const char *key = yaml_key(v, i, &value);
+        char path[128];
+
+        snprintf(path, sizeof(path), "%s.%.80s", where, key);
+        if (parse_label(m, value, key, path) < 0)
+            return -1;
+    }
+    return 0;
+}
+
 static int parse_metadata(struct manifest *m, const struct yaml_node *v, const char *where)
 {
     static const struct field fields[] = {
         {"name", parse_name, true},
         {"namespace", parse_namespace, false},
-        {"labels", spec_ignored_mapping, false},
+        {"labels", parse_labels, false},
         {"annotations", spec_ignored_mapping, false},
     };
 
@@ -61,6 +126,13 @@ static int parse_module(struct manifest *m, const struct yaml_node *v, const cha
     if (strncmp(text, "file:", 5) != 0)
         return yaml_err(m->err, m->doc, v, ERR_INVALID,
                         "%s %.120s: must begin with file: (write file:%.120s)", where, text, text);
+    if (m->taker) {
+        path = m->taker->module(m->taker->ctx, text);
+        return path
+                   ? spec_copy(m, &m->spec->module, path)
+                   : yaml_err(m->err, m->doc, v, ERR_NOT_FOUND,
+                              "%s %.120s: this module was not sent with the manifest", where, text);
+    }
     path = text + 5;
     if (strncmp(path, "//", 2) == 0 && *(path += 2) != '/')
         return yaml_err(m->err, m->doc, v, ERR_INVALID,
@@ -96,7 +168,7 @@ static int parse_env_name(struct manifest *m, const struct yaml_node *v, const c
         return yaml_err(m->err, m->doc, v, ERR_INVALID,
                         "%s \"%.64s\": a variable's name is not empty and has no '='", where, text);
     for (size_t i = 0; i + 1 < m->spec->nenv; i++)
-        if (strcmp(m->spec->env[i].name, text) == 0)
+        if (m->spec->env[i].name && strcmp(m->spec->env[i].name, text) == 0)
             return yaml_err(m->err, m->doc, v, ERR_INVALID, "%s %.64s is there twice: remove one",
                             where, text);
     return spec_copy(m, &env_last(m)->name, text);
@@ -514,26 +586,50 @@ static struct guest_spec *spec_new(const char *file, const struct yaml_node *roo
     return s;
 }
 
+static struct guest_spec *read_root(struct manifest *m, const struct yaml_node *root,
+                                    struct err *err)
+{
+    struct err now = {0};
+
+    m->err = &now;
+    m->spec = spec_new(yaml_file(m->doc), root);
+    if (!m->spec) {
+        m->err = err;
+        spec_no_memory(m);
+        return NULL;
+    }
+    if (check_type(m, root) == 0 && parse_manifest(m, root) == 0 &&
+        (m->spec->namespace_ || spec_copy(m, &m->spec->namespace_, "default") == 0))
+        return m->spec;
+    guest_spec_free(m->spec);
+    if (!m->bad && m->taker)
+        spec_tell(m->taker, yaml_file(m->doc), "", &now);
+    *err = m->bad ? m->first : now;
+    return NULL;
+}
+
 /* A spec of one document; NULL and err where it is bad. */
 struct guest_spec *spec_read_document(const struct yaml_doc *doc, const char *dir, size_t i,
                                       struct err *err)
 {
     const struct yaml_node *root = yaml_root(doc, i);
-    struct manifest m = {.doc = doc, .dir = dir, .err = err};
+    struct manifest m = {.doc = doc, .dir = dir};
 
-    if (!root) {
-        *err = *yaml_doc_error(doc, i);
-        return NULL;
-    }
-    m.spec = spec_new(yaml_file(doc), root);
-    if (!m.spec) {
-        spec_no_memory(&m);
-        return NULL;
-    }
-    if (check_type(&m, root) < 0 || parse_manifest(&m, root) < 0 ||
-        (!m.spec->namespace_ && spec_copy(&m, &m.spec->namespace_, "default") < 0)) {
-        guest_spec_free(m.spec);
-        return NULL;
-    }
-    return m.spec;
+    if (root)
+        return read_root(&m, root, err);
+    *err = *yaml_doc_error(doc, i);
+    return NULL;
+}
+
+struct guest_spec *spec_read_text(const struct yaml_doc *doc, const struct spec_taker *taker,
+                                  struct err *err)
+{
+    const struct yaml_node *root = yaml_root(doc, 0);
+    struct manifest m = {.doc = doc, .dir = "", .taker = taker};
+
+    if (root)
+        return read_root(&m, root, err);
+    *err = *yaml_doc_error(doc, 0);
+    spec_tell(taker, yaml_file(doc), "", err);
+    return NULL;
 }

@@ -13,7 +13,10 @@ struct manifest {
     const char *dir; /* absolute, of the file */
     struct guest_spec *spec;
     size_t env_bytes;
-    struct err *err;
+    struct err *err; /* the last mistake, where it was not noted yet */
+    struct err first;
+    bool bad;
+    const struct spec_taker *taker; /* NULL: a file; the first mistake is all that is told */
 };
 
 /* Checks a value (not null) and takes it. where: its path, such as spec.limits.cpu. */
@@ -31,6 +34,12 @@ struct field {
 /* One document. NULL and err: it is bad. */
 struct guest_spec *spec_read_document(const struct yaml_doc *doc, const char *dir, size_t i,
                                       struct err *err);
+/* The same of a text: every mistake is told to the taker, err is the first. */
+struct guest_spec *spec_read_text(const struct yaml_doc *doc, const struct spec_taker *taker,
+                                  struct err *err);
+/* A mistake with its place before it, taken apart, told. */
+void spec_tell(const struct spec_taker *taker, const char *file, const char *field,
+               const struct err *err);
 
 /* All of these set m->err with the value's place where they return -1 or NULL. */
 int spec_no_memory(struct manifest *m);

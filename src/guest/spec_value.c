@@ -232,12 +232,80 @@ int spec_missing(struct manifest *m, const struct yaml_node *map, const char *wh
                     *where ? where : "the manifest", name);
 }
 
+/* ":LINE:COLUMN: ", where it begins so: what is behind it. */
+static const char *skip_place(const char *text, unsigned *line)
+{
+    char *end;
+    unsigned long n;
+
+    if (*text != ':')
+        return NULL;
+    n = strtoul(text + 1, &end, 10);
+    if (end == text + 1 || *end != ':')
+        return NULL;
+    text = end + 1;
+    (void)strtoul(text, &end, 10);
+    if (end == text || strncmp(end, ": ", 2) != 0)
+        return NULL;
+    *line = (unsigned)n;
+    return end + 2;
+}
+
+void spec_tell(const struct spec_taker *taker, const char *file, const char *field,
+               const struct err *err)
+{
+    struct spec_error e = {.file = file, .field = field, .message = err->msg, .code = err->code};
+    size_t n = strlen(file);
+    const char *message =
+        strncmp(err->msg, file, n) == 0 ? skip_place(err->msg + n, &e.line) : NULL;
+
+    if (message)
+        e.message = message;
+    taker->error(taker->ctx, &e);
+}
+
+/* What was just found wrong at this field is told, and what comes after it is looked at too. In a
+ * file the first is all that counts. True: go on. */
+static bool note(struct manifest *m, const char *where)
+{
+    if (m->err->code == ERR_NONE) /* it was told by who found it */
+        return m->taker != NULL;
+    if (!m->bad)
+        m->first = *m->err;
+    m->bad = true;
+    if (m->taker)
+        spec_tell(m->taker, yaml_file(m->doc), where, m->err);
+    *m->err = (struct err){0};
+    return m->taker != NULL;
+}
+
+/* The needed ones that are not there; not where a field is unknown: that will be its misspelling.
+ */
+static int missing_fields(struct manifest *m, const struct yaml_node *map, const char *where,
+                          const struct field *fields, size_t n, const bool *seen)
+{
+    int rc = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        char path[PATH_TEXT_MAX];
+
+        if (!fields[i].required || seen[i])
+            continue;
+        rc = spec_missing(m, map, where, fields[i].name);
+        snprintf(path, sizeof(path), "%s%s%s", where, *where ? "." : "", fields[i].name);
+        if (!note(m, path))
+            return -1;
+    }
+    return rc;
+}
+
 /* Reads a mapping by a table; where is empty for the whole manifest. A field whose value is null
  * counts as not written. */
 int spec_fields(struct manifest *m, const struct yaml_node *map, const char *where,
                 const struct field *fields, size_t n)
 {
-    bool seen[SPEC_FIELDS_MAX] = {false};
+    bool seen[SPEC_FIELDS_MAX] = {false}, unknown = false;
+    int rc = 0;
 
     assert(n <= SPEC_FIELDS_MAX);
     if (yaml_type(map) != YAMLN_MAPPING)
@@ -250,19 +318,20 @@ int spec_fields(struct manifest *m, const struct yaml_node *map, const char *whe
 
         while (i < n && strcmp(fields[i].name, key) != 0)
             i++;
-        if (i == n)
-            return unknown_field(m, map, at, where, fields, n);
-        if (yaml_is_null(value))
+        if (i < n && yaml_is_null(value))
             continue;
-        seen[i] = true;
+        unknown |= i == n;
+        if (i < n)
+            seen[i] = true;
         snprintf(path, sizeof(path), "%s%s%s", where, *where ? "." : "", key);
-        if (fields[i].parse(m, value, path) < 0)
+        if ((i == n ? unknown_field(m, map, at, where, fields, n)
+                    : fields[i].parse(m, value, path)) == 0)
+            continue;
+        rc = -1;
+        if (!note(m, path))
             return -1;
     }
-    for (size_t i = 0; i < n; i++)
-        if (fields[i].required && !seen[i])
-            return spec_missing(m, map, where, fields[i].name);
-    return 0;
+    return rc < 0 && unknown ? -1 : missing_fields(m, map, where, fields, n, seen) < 0 ? -1 : rc;
 }
 
 /* Room, zeroed, for what a list of at most max items becomes; NULL and an error otherwise. */
@@ -289,14 +358,19 @@ void *spec_items_room(struct manifest *m, const struct yaml_node *list, const ch
 int spec_items(struct manifest *m, const struct yaml_node *list, const char *where,
                int (*item)(struct manifest *, const struct yaml_node *, const char *))
 {
+    int rc = 0;
+
     for (size_t i = 0; i < yaml_len(list); i++) {
         char path[PATH_TEXT_MAX];
 
         snprintf(path, sizeof(path), "%s[%zu]", where, i);
-        if (item(m, yaml_at(list, i), path) < 0)
+        if (item(m, yaml_at(list, i), path) == 0)
+            continue;
+        rc = -1;
+        if (!note(m, path))
             return -1;
     }
-    return 0;
+    return rc;
 }
 
 int spec_ignored_mapping(struct manifest *m, const struct yaml_node *v, const char *where)
