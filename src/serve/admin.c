@@ -1,23 +1,16 @@
-/* Life and the handlers of what is only read. Answers are made whole in memory; what does not fit
- * HTTP1_BODY_BYTES_MAX is a 500 and not half an answer. How a request finds its row is in
- * admin_route.c.
+/* Life, the table of routes, and the handlers of what is only read. Answers are made whole in
+ * memory; what does not fit HTTP1_BODY_BYTES_MAX is a 500 and not half an answer. How a request
+ * finds its row is in admin_route.c.
  */
-#include "serve/admin.h"
-
 #include "base/http1.h"
 #include "base/limits.h"
 #include "base/log.h"
+#include "serve/admin_internal.h"
 #include "serve/admin_journal.h"
-#include "serve/admin_route.h"
 #include "serve/metrics.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-struct admin {
-    struct http1_server *server;
-    struct admin_source source;
-};
 
 /* --- handlers --- */
 
@@ -105,28 +98,6 @@ static void version(struct admin *a, const struct admin_call *call)
     admin_json(call->res, json_pack("{s:s}", "version", ROOST_VERSION));
 }
 
-static void list(struct admin *a, const struct admin_call *call)
-{
-    json_t *items = json_array();
-
-    if (!items || a->source.list(a->source.ctx, items) < 0) {
-        json_decref(items);
-        admin_json(call->res, NULL);
-        return;
-    }
-    admin_json(call->res, json_pack("{s:o}", "items", items));
-}
-
-static void describe(struct admin *a, const struct admin_call *call)
-{
-    json_t *guest = NULL;
-
-    if (a->source.describe(a->source.ctx, call->param[0], call->param[1], &guest) < 0)
-        http1_problem(call->res, 404, "there is no such guest");
-    else
-        admin_json(call->res, guest);
-}
-
 static void stats(struct admin *a, const struct admin_call *call)
 {
     if (!a->source.stats) {
@@ -191,8 +162,16 @@ static const struct admin_route routes[] = {
     {HTTP1_GET, "/readyz", readyz, .query = "verbose"},
     {HTTP1_GET, "/metrics", metrics, .query = NULL},
     {HTTP1_GET, "/v1/version", version, .query = NULL},
-    {HTTP1_GET, "/v1/guests", list, .query = NULL},
-    {HTTP1_GET, "/v1/guests/{namespace}/{name}", describe, .query = NULL},
+    {HTTP1_GET, "/v1/openapi.json", admin_openapi, .query = NULL},
+    {HTTP1_GET, "/v1/guests", admin_list, .streams = true,
+     .query = "namespace labelSelector limit continue watch"},
+    {HTTP1_GET, "/v1/guests/{namespace}/{name}", admin_describe, .query = NULL},
+    {HTTP1_DELETE, "/v1/guests/{namespace}/{name}", admin_delete, .query = NULL},
+    {HTTP1_POST, "/v1/guests/{namespace}/{name}/sleep", admin_sleep, .query = NULL},
+    {HTTP1_POST, "/v1/guests/{namespace}/{name}/wake", admin_wake, .query = NULL},
+    {HTTP1_POST, "/v1/apply", admin_apply, .body_max = APPLY_BYTES_MAX},
+    {HTTP1_PUT, "/v1/modules/{digest}", admin_module_put, .body_max = MODULE_BYTES_MAX},
+    {HTTP1_HEAD, "/v1/modules/{digest}", admin_module_head, .query = NULL},
     {HTTP1_GET, "/v1/stats", stats, .query = "reset"},
     {HTTP1_GET, "/v1/log-level", log_level_show, .query = NULL},
     {HTTP1_PUT, "/v1/log-level", log_level_change, .body_max = ADMIN_LOG_LEVEL_BYTES_MAX},
@@ -200,6 +179,12 @@ static const struct admin_route routes[] = {
     {HTTP1_GET, "/v1/events", events, .streams = true, .query = ADMIN_JOURNAL_QUERY},
 };
 #define NROUTES (sizeof(routes) / sizeof(routes[0]))
+
+const struct admin_route *admin_routes(size_t *n)
+{
+    *n = NROUTES;
+    return routes;
+}
 
 /* --- the server's questions --- */
 

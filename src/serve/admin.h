@@ -1,17 +1,8 @@
-/* The admin API: read-only HTTP/1.1 with JSON over a Unix socket in the state directory (0600).
+/* The admin API: HTTP/1.1 with JSON over a Unix socket in the state directory (0600). What there is
+ * is the table of routes in admin.c, described in docs/openapi.json.
  *
- *   /healthz                  200 "ok": the loop turns
- *   /readyz                   200 "ok", or 503 with a reason on each line; with ?verbose a line for
- *                             each condition, as kube-apiserver has them
- *   /v1/version               {"version": ...}
- *   /v1/guests                {"items": [guest, ...]}
- *   /v1/guests/NAMESPACE/NAME what `roost describe` shows
- *   /metrics                  Prometheus' text format
- *   /v1/logs, /v1/events      what guests said, what happened to them: streams
- *   /v1/stats                 counters and latencies; with ?reset they start anew after the answer
- *
- * Errors are problem+json. docs/cli.md has the fields. It knows nothing of guests: what it shows
- * comes through the source below, on the loop thread.
+ * Errors are problem+json. Handlers are in admin.c, and by what they are about in admin_guests.c,
+ * admin_deploy.c and admin_journal.c. Loop thread.
  */
 #ifndef ROOST_SERVE_ADMIN_H
 #define ROOST_SERVE_ADMIN_H
@@ -25,6 +16,8 @@
 #include <sys/types.h>
 
 struct admin;
+struct deploy;
+struct guests_view;
 struct http1_server;
 
 /* What one condition of readiness is: reasons NULL: it holds; else a line for each reason why it
@@ -37,6 +30,8 @@ typedef void admin_check(void *to, const char *name, const char *reasons);
 struct admin_source {
     void *ctx;
     struct journal *journal;
+    struct guests_view *view; /* NULL: list is asked */
+    struct deploy *deploy;    /* NULL: nothing can be changed */
     /* Calls check for each condition; the daemon is ready if all hold. */
     void (*ready)(void *ctx, admin_check *check, void *to);
     /* Appends an object for each guest. -1: no memory. */

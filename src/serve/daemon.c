@@ -12,11 +12,12 @@
 #include "base/state_dir.h"
 #include "capability/kube.h"
 #include "engine/cold.h"
-#include "engine/imagecache.h"
 #include "engine/sigbus.h"
 #include "guest/guest.h"
 #include "kube/kubeconfig.h"
 #include "serve/admin.h"
+#include "serve/deploy.h"
+#include "serve/guests_view.h"
 #include "serve/metrics.h"
 #include "serve/remote.h"
 #include "serve/report.h"
@@ -32,26 +33,6 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-/* A manifest that is no guest: shown with the others, so that nobody looks for it in the log. */
-struct reject {
-    struct reject *next;
-    struct err err;
-};
-
-/* A module that several guests may use: digested and compiled once. */
-struct module {
-    struct module *next;
-    struct daemon *daemon;
-    char *path;
-    uint8_t digest[IMAGE_DIGEST_BYTES];
-    char image_path[4096];
-    struct compile *compile;
-    struct image *image;
-    uint64_t image_bytes;
-    struct err failed;
-    bool done;
-};
 
 struct daemon {
     struct daemon_opts opts;
@@ -71,12 +52,14 @@ struct daemon {
     struct capability_source capabilities;
     struct watch *watch;
     struct guests *guests;
-    struct compile_queue *queue;
+    struct deploy_rows *rows; /* at start */
+    struct deploy *deploy;
+    struct guests_view view;
+    struct msg budget_msg;
+    bool budget_due;
     struct admin *admin;
     struct metrics *metrics;
     struct http1_tls *remote; /* the admin API over TCP */
-    struct module *modules;
-    struct reject *rejects;
     struct report report;
     struct timer trim, kube_retry;
     uint64_t trim_due_ns;
@@ -153,120 +136,7 @@ static void kube_probe(struct daemon *d)
         probe_failed(d, err.msg);
 }
 
-/* --- modules and images --- */
-
-static void module_done(struct module *m)
-{
-    struct guests *guests = m->daemon->guests;
-
-    m->done = true;
-    for (size_t i = 0; guests_at(guests, i); i++) {
-        struct guest *g = guests_at(guests, i);
-
-        if (strcmp(g->spec->module, m->path) != 0)
-            continue;
-        if (m->image)
-            guest_image_ready(g, image_ref(m->image));
-        else
-            guest_reject(g, &m->failed);
-    }
-}
-
-static void module_load(struct module *m)
-{
-    struct stat st;
-
-    if (image_load(&m->image, m->daemon->engine, m->image_path, &m->failed) < 0)
-        err_wrap(&m->failed, "module %s", m->path);
-    else if (stat(m->image_path, &st) == 0)
-        m->image_bytes = (uint64_t)st.st_size;
-    module_done(m);
-}
-
-static void module_compiled(void *ctx, const struct err *err)
-{
-    struct module *m = ctx;
-
-    m->compile = NULL;
-    if (err) {
-        m->failed = *err;
-        module_done(m);
-        return;
-    }
-    module_load(m);
-}
-
-/* Loads the image, or has it compiled first. */
-static void module_prepare(struct module *m)
-{
-    struct compile_opts opts = {
-        .module_path = m->path, .image_path = m->image_path, .digest = m->digest};
-
-    if (image_check(m->image_path, &m->failed) == 0) {
-        m->failed.code = ERR_NONE;
-        module_load(m);
-        return;
-    }
-    if (m->failed.code == ERR_NOT_FOUND || m->failed.code == ERR_CORRUPT) {
-        if (m->failed.code == ERR_CORRUPT)
-            log_warn("%s: compiled again", m->failed.msg);
-        m->failed.code = ERR_NONE;
-        log_info("module %s: compiling", m->path);
-        if (compile_queue_add(&m->compile, m->daemon->queue, &opts, module_compiled, m,
-                              &m->failed) == 0)
-            return;
-    }
-    module_done(m);
-}
-
-static struct module *module_find(struct daemon *d, const char *path)
-{
-    for (struct module *m = d->modules; m; m = m->next)
-        if (!strcmp(m->path, path))
-            return m;
-    return NULL;
-}
-
-/* At start, before the loop runs: reading the module may block. */
-static struct module *module_get(struct daemon *d, const char *path, struct err *err)
-{
-    struct module *m = module_find(d, path);
-    char dir[3072];
-
-    if (m)
-        return m;
-    m = calloc(1, sizeof(*m));
-    if (!m || !(m->path = strdup(path))) {
-        free(m);
-        err_set(err, ERR_NOMEM, 0, "no memory for a module");
-        return NULL;
-    }
-    m->daemon = d;
-    snprintf(dir, sizeof(dir), "%s/images", d->opts.state_dir);
-    if (image_digest(path, m->digest, NULL, err) < 0 ||
-        image_path(m->image_path, sizeof(m->image_path), dir, m->digest, err) < 0) {
-        free(m->path);
-        free(m);
-        return NULL;
-    }
-    m->next = d->modules;
-    d->modules = m;
-    return m;
-}
-
-/* --- manifests --- */
-
-static void reject(struct daemon *d, const struct err *err)
-{
-    struct reject *r = calloc(1, sizeof(*r));
-
-    log_error("%s", err->msg);
-    if (!r)
-        return;
-    r->err = *err;
-    r->next = d->rejects;
-    d->rejects = r;
-}
+/* --- guests --- */
 
 static void apply_overrides(const struct daemon_opts *opts, struct guest_spec *spec)
 {
@@ -278,43 +148,11 @@ static void apply_overrides(const struct daemon_opts *opts, struct guest_spec *s
         spec->sleep_after_ns = opts->sleep_after_ns;
 }
 
-static int add_guest(struct daemon *d, struct guest_spec *spec, struct err *err)
+static void override(void *ctx, struct guest_spec *spec)
 {
-    struct module *m = module_get(d, spec->module, err);
-    struct guest *g;
+    const struct daemon *d = ctx;
 
-    if (!m) {
-        err_wrap(err, "%s:%u: guest %s/%s", spec->file, spec->line, spec->namespace_, spec->name);
-        guest_spec_free(spec);
-        return -1;
-    }
     apply_overrides(&d->opts, spec);
-    if (guests_add(&g, d->guests, spec, m->digest, err) < 0)
-        return -1;
-    return watch_subscribe(d->watch, g, err);
-}
-
-static void manifest(void *ctx, struct guest_spec *spec, const struct err *err)
-{
-    struct daemon *d = ctx;
-    struct err own = {0};
-
-    if (!spec) {
-        reject(d, err);
-        return;
-    }
-    if (add_guest(d, spec, &own) < 0)
-        reject(d, &own);
-}
-
-static int read_manifests(struct daemon *d, struct err *err)
-{
-    if (d->opts.guests_dir && guest_spec_read_dir(d->opts.guests_dir, manifest, d, err) < 0)
-        return -1;
-    guests_forget_absent(d->guests, !d->rejects); /* not while one may be missing by a slip */
-    for (struct module *m = d->modules; m; m = m->next)
-        module_prepare(m);
-    return 0;
 }
 
 /* What awake guests may have: as was said, or as the control group's limit has it. */
@@ -327,6 +165,18 @@ static void set_budget(struct daemon *d)
         log_info("memory limit %llu MiB: awake guests may have %llu MiB of it",
                  (unsigned long long)(limit / MIB), (unsigned long long)(bytes / MIB));
     }
+    guests_set_memory(d->guests, bytes);
+}
+
+/* Their number has changed, and each is a part of what the daemon itself needs. */
+static void budget_again(struct msg *m)
+{
+    struct daemon *d = container_of(m, struct daemon, budget_msg);
+    uint64_t limit = cgroup_memory_limit(), bytes = d->opts.memory_bytes;
+
+    d->budget_due = false;
+    if (!bytes && limit != UINT64_MAX)
+        bytes = budget_memory_default(limit, guests_stats(d->guests)->guests);
     guests_set_memory(d->guests, bytes);
 }
 
@@ -345,14 +195,10 @@ static void readiness(void *ctx, admin_check *check, void *to)
 {
     AUTO_BUF struct buf why = {0};
     struct daemon *d = ctx;
-    bool failed = false;
+    bool failed;
 
     check(to, "running", d->stopping ? "stopping\n" : NULL);
-    for (const struct module *m = d->modules; m; m = m->next) {
-        failed |= !m->done;
-        if (!m->done)
-            (void)!buf_printf(&why, NULL, "module %s: compiling\n", m->path);
-    }
+    failed = !deploy_ready(d->deploy, &why);
     check_lines(check, to, "modules", failed, &why);
     if (!d->opts.kubernetes)
         return;
@@ -364,17 +210,29 @@ static void readiness(void *ctx, admin_check *check, void *to)
     check_lines(check, to, "watches", failed, &why);
 }
 
-static int list(void *ctx, json_t *array)
+static const struct err *reject_at(const void *ctx, size_t i)
+{
+    return deploy_reject_at(ctx, i);
+}
+
+static void guest_moved(void *ctx, struct guest *g, const char *id)
 {
     struct daemon *d = ctx;
 
-    for (size_t i = 0; guests_at(d->guests, i); i++)
-        if (json_array_append_new(array, report_guest(guests_at(d->guests, i))) < 0)
-            return -1;
-    for (const struct reject *r = d->rejects; r; r = r->next)
-        if (json_array_append_new(array, report_reject(&r->err)) < 0)
-            return -1;
-    return 0;
+    guests_view_moved(&d->view, g, id);
+    if (!d->budget_due) {
+        d->budget_due = true;
+        d->budget_msg.run = budget_again;
+        loop_post(d->loop, &d->budget_msg);
+    }
+}
+
+static void guest_stepped(void *ctx, const struct guest *g, enum guest_event ev)
+{
+    struct daemon *d = ctx;
+
+    (void)ev;
+    guests_view_changed(&d->view, (struct guest *)(uintptr_t)g);
 }
 
 static int describe(void *ctx, const char *namespace_, const char *name, json_t **out)
@@ -580,29 +438,17 @@ static void trim(struct timer *t)
 
 /* --- start and end --- */
 
-static void modules_free(struct daemon *d)
-{
-    for (struct module *m = d->modules, *next; m; m = next) {
-        next = m->next;
-        image_unref(m->image);
-        free(m->path);
-        free(m);
-    }
-    for (struct reject *r = d->rejects, *next; r; r = next) {
-        next = r->next;
-        free(r);
-    }
-}
-
 static void daemon_free(struct daemon *d)
 {
+    if (d->guests)
+        guests_view_free(&d->view);
     admin_free(d->admin);
     metrics_free(d->metrics);
     http1_tls_free(d->remote);
-    compile_queue_free(d->queue);
+    deploy_stop(d->deploy);
     guests_free(d->guests);
     watch_free(d->watch);
-    modules_free(d);
+    deploy_rows_free(d->rows);
     if (d->probe)
         kube_cancel(d->probe);
     kube_client_free(d->client);
@@ -611,6 +457,7 @@ static void daemon_free(struct daemon *d)
     arena_close(d->arena);
     notify_close(d->notify);
     loop_free(d->loop);
+    deploy_free(d->deploy);
     kube_config_free(d->config);
     state_dir_close(d->state);
     options_free(&d->opts);
@@ -622,14 +469,13 @@ static int open_state(struct daemon *d, struct err *err)
 
     if (state_dir_open(&d->state, d->opts.state_dir, err) < 0)
         return -1;
-    snprintf(path, sizeof(path), "%s/images", d->opts.state_dir);
-    if (mkdir(path, 0700) < 0 && errno != EEXIST)
-        return err_set(err, ERR_IO, errno, "%s", path);
     snprintf(path, sizeof(path), "%s/db", d->opts.state_dir);
     if (db_open(&d->db, path, err) < 0)
         return -1;
     snprintf(path, sizeof(path), "%s/arena", d->opts.state_dir);
-    return arena_open(&d->arena, path, err);
+    if (arena_open(&d->arena, path, err) < 0)
+        return -1;
+    return deploy_rows_read(&d->rows, d->db, err);
 }
 
 static int connect_kube(struct daemon *d, struct err *err)
@@ -688,6 +534,16 @@ static int make_guests(struct daemon *d, struct err *err)
                                 .maps_max = budget_maps_default(),
                                 .boot = state_dir_boot(),
                                 .drained = drained,
+                                .after = guest_stepped,
+                                .ctx = d};
+
+    struct deploy_opts dopts = {.loop = d->loop,
+                                .db = d->db,
+                                .engine = d->engine,
+                                .state_dir = d->opts.state_dir,
+                                .guests_dir = d->opts.guests_dir,
+                                .override = override,
+                                .moved = guest_moved,
                                 .ctx = d};
 
     d->capabilities = (struct capability_source){
@@ -701,7 +557,14 @@ static int make_guests(struct daemon *d, struct err *err)
     gopts.watch = watch_trigger(d->watch);
     if (guests_new(&d->guests, &gopts, err) < 0)
         return -1;
-    return compile_queue_new(&d->queue, d->loop, COMPILE_JOBS_MAX, err);
+    d->view.loop = d->loop;
+    d->view.guests = d->guests;
+    dopts.guests = d->guests;
+    if (deploy_new(&d->deploy, &dopts, err) < 0)
+        return -1;
+    d->view.reject_at = reject_at;
+    d->view.ctx = d->deploy;
+    return 0;
 }
 
 static void metrics_rest(void *ctx, struct metrics_rest *out)
@@ -709,10 +572,7 @@ static void metrics_rest(void *ctx, struct metrics_rest *out)
     struct daemon *d = ctx;
 
     out->connections = report_connections(&d->report);
-    for (const struct module *m = d->modules; m; m = m->next) {
-        out->images += m->image != NULL;
-        out->image_bytes += m->image ? m->image_bytes : 0;
-    }
+    deploy_images(d->deploy, &out->images, &out->image_bytes);
 }
 
 static int open_metrics(struct daemon *d, struct err *err)
@@ -738,7 +598,8 @@ static int open_admin(struct daemon *d, struct err *err)
     struct admin_source source = {.ctx = d,
                                   .journal = guests_journal(d->guests),
                                   .ready = readiness,
-                                  .list = list,
+                                  .view = &d->view,
+                                  .deploy = d->deploy,
                                   .describe = describe,
                                   .stats = stats,
                                   .reset = reset};
@@ -775,8 +636,10 @@ static int start(struct daemon *d, struct err *err)
         loop_on_signal(d->loop, SIGHUP, told_to_reload, d, err) < 0 ||
         engine_new(&d->engine, &session_calls, err) < 0 || sigbus_install(err) < 0 ||
         cold_install(err) < 0 || connect_kube(d, err) < 0 || make_guests(d, err) < 0 ||
-        open_admin(d, err) < 0 || read_manifests(d, err) < 0)
+        open_admin(d, err) < 0 || deploy_start(d->deploy, d->rows, err) < 0)
         return -1;
+    deploy_rows_free(d->rows);
+    d->rows = NULL;
     set_budget(d);
     watch_start(d->watch);
     d->trim.fire = trim;

@@ -2,6 +2,7 @@
 
 #include "base/clock.h"
 #include "base/limits.h"
+#include "base/text.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -54,21 +55,94 @@ static const char *last_reason(const struct guest *g)
     return g->rejected ? err_reason_of(g->rejected) : g->last_reason;
 }
 
-json_t *report_guest(const struct guest *g)
+const char *report_state(const struct guest *g)
+{
+    return state_of(g);
+}
+
+/* "name":"text" with a comma before it. */
+static int put_text(struct buf *out, const char *name, const char *text)
+{
+    size_t n = strlen(text);
+
+    if (buf_printf(out, NULL, ",\"%s\":\"", name) < 0 ||
+        buf_reserve(out, n * TEXT_ESCAPE_MAX + 1, NULL) < 0)
+        return -1;
+    out->len = text_escape((char *)out->data, out->len, out->cap, text, n, true);
+    return buf_puts(out, "\"", NULL);
+}
+
+static int put_labels(struct buf *out, const struct guest_spec *s)
+{
+    if (buf_puts(out, ",\"labels\":{", NULL) < 0)
+        return -1;
+    for (size_t i = 0; i < s->nlabels; i++) /* checked when they were read: nothing to escape */
+        if (buf_printf(out, NULL, "%s\"%s\":\"%s\"", i ? "," : "", s->labels[i].name,
+                       s->labels[i].value) < 0)
+            return -1;
+    return buf_puts(out, "}", NULL);
+}
+
+static int put_created(struct buf *out, const struct guest *g)
+{
+    time_t s = (time_t)(g->created_wall_ms / 1000);
+    struct tm tm;
+
+    gmtime_r(&s, &tm);
+    return buf_printf(out, NULL, ",\"created\":\"%04d-%02d-%02dT%02d:%02d:%02dZ\"",
+                      tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min,
+                      tm.tm_sec);
+}
+
+/* By hand: a list has thousands of them, and the loop has guests to serve. */
+int report_guest_write(struct buf *out, const struct guest *g, bool comma)
 {
     const struct guest_counts *c = &g->counts;
 
-    return json_pack(
-        "{s:s, s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:s, s:s, s:I, "
-        "s:I, s:I, s:I}",
-        "namespace", g->spec->namespace_, "name", g->spec->name, "state", state_of(g), "module",
-        g->spec->module, "created", time_text(g->created_wall_ms), "wakes", (json_int_t)c->wakes,
-        "freshStarts", (json_int_t)c->fresh_starts, "sleeps", (json_int_t)c->sleeps, "events",
-        (json_int_t)c->events, "failures", (json_int_t)c->failures, "traps", (json_int_t)c->traps,
-        "refusals", (json_int_t)c->refusals, "queued", (json_int_t)mailbox_len(g->mailbox),
-        "lastError", last_error(g), "lastErrorReason", last_reason(g), "lastRefusal",
-        g->last_refusal ? g->last_refusal : "", "memoryBytes", memory_bytes(g), "snapshotBytes",
-        snapshot_bytes(g), "cpuNs", (json_int_t)c->cpu_ns, "handledNs", (json_int_t)c->handled_ns);
+    if (buf_printf(out, NULL,
+                   "%s{\"namespace\":\"%s\",\"name\":\"%s\",\"state\":\"%s\","
+                   "\"managedBy\":\"%s\"",
+                   comma ? "," : "", g->spec->namespace_, g->spec->name, state_of(g),
+                   g->applied ? "apply" : "folder") < 0 ||
+        put_text(out, "module", g->spec->module) < 0 || put_labels(out, g->spec) < 0 ||
+        put_created(out, g) < 0)
+        return -1;
+    if (buf_printf(out, NULL,
+                   ",\"wakes\":%llu,\"freshStarts\":%llu,\"sleeps\":%llu,\"events\":%llu,"
+                   "\"failures\":%llu,\"traps\":%llu,\"refusals\":%llu,\"queued\":%zu,"
+                   "\"memoryBytes\":%lld,\"snapshotBytes\":%lld,\"cpuNs\":%llu,"
+                   "\"handledNs\":%llu",
+                   (unsigned long long)c->wakes, (unsigned long long)c->fresh_starts,
+                   (unsigned long long)c->sleeps, (unsigned long long)c->events,
+                   (unsigned long long)c->failures, (unsigned long long)c->traps,
+                   (unsigned long long)c->refusals, mailbox_len(g->mailbox),
+                   (long long)memory_bytes(g), (long long)snapshot_bytes(g),
+                   (unsigned long long)c->cpu_ns, (unsigned long long)c->handled_ns) < 0)
+        return -1;
+    if (put_text(out, "lastError", last_error(g)) < 0 ||
+        put_text(out, "lastErrorReason", last_reason(g)) < 0 ||
+        put_text(out, "lastRefusal", g->last_refusal ? g->last_refusal : "") < 0)
+        return -1;
+    return buf_puts(out, "}", NULL);
+}
+
+json_t *report_guest(const struct guest *g)
+{
+    AUTO_BUF struct buf text = {0};
+
+    if (report_guest_write(&text, g, false) < 0)
+        return NULL;
+    return json_loadb((const char *)text.data, text.len, 0, NULL);
+}
+
+int report_reject_write(struct buf *out, const struct err *err, bool comma)
+{
+    if (buf_printf(out, NULL,
+                   "%s{\"namespace\":\"\",\"name\":\"\",\"state\":\"Rejected\",\"module\":\"\"",
+                   comma ? "," : "") < 0 ||
+        put_text(out, "lastError", err->msg) < 0)
+        return -1;
+    return buf_puts(out, "}", NULL);
 }
 
 json_t *report_reject(const struct err *err)

@@ -18,7 +18,13 @@ struct report {
     uint64_t started_ns;
 };
 
-/* One row of `roost get`. NULL: no memory. */
+/* "Asleep", "Pending": what is shown of its state. */
+const char *report_state(const struct guest *g);
+/* One row of `roost get`, as JSON, behind a comma where that is said. -1: no memory, or out is
+ * full. */
+int report_guest_write(struct buf *out, const struct guest *g, bool comma);
+int report_reject_write(struct buf *out, const struct err *err, bool comma);
+/* The same as a value. NULL: no memory. */
 json_t *report_guest(const struct guest *g);
 json_t *report_reject(const struct err *err);
 /* `roost describe`. */
