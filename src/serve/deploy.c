@@ -171,13 +171,21 @@ static void replace(struct wish *w, struct guest *g)
         roll_back(w, &err);
 }
 
+/* Its own module is still being compiled: what there is to go back to is not there yet. */
+static bool is_unborn(const struct deploy *d, const struct guest *g)
+{
+    const struct module *m = modules_find(d->modules, g->module_digest);
+
+    return !g->image && !g->rejected && m && !module_image(m) && !module_failed(m);
+}
+
 /* As far as it can be carried out now. True: it is not in the list any more, or not as it was. */
 static bool go(struct wish *w)
 {
     struct deploy *d = w->deploy;
     struct guest *g = guests_find(d->opts.guests, w->id);
 
-    if (w->handed || (g && g->change))
+    if (w->handed || (g && (g->change || is_unborn(d, g))))
         return false;
     if (!g)
         create(w);
