@@ -140,16 +140,19 @@ int report_reject_write(struct buf *out, const struct err *err, bool comma)
     if (buf_printf(out, NULL,
                    "%s{\"namespace\":\"\",\"name\":\"\",\"state\":\"Rejected\",\"module\":\"\"",
                    comma ? "," : "") < 0 ||
-        put_text(out, "lastError", err->msg) < 0)
+        put_text(out, "lastError", err->msg) < 0 ||
+        put_text(out, "lastErrorReason", err_reason_of(err)) < 0)
         return -1;
     return buf_puts(out, "}", NULL);
 }
 
 json_t *report_reject(const struct err *err)
 {
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "namespace", "", "name", "", "state",
-                     "Rejected", "module", "", "lastError", err->msg, "lastErrorReason",
-                     err_reason_of(err));
+    AUTO_BUF struct buf text = {0};
+
+    if (report_reject_write(&text, err, false) < 0)
+        return NULL;
+    return json_loadb((const char *)text.data, text.len, 0, NULL);
 }
 
 static const char *const modes[] = {
