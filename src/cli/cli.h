@@ -304,8 +304,6 @@ int cli_print(const json_t *value, enum cli_output output, FILE *out, struct err
 /* The guests of `items` that match (an empty part of id: any), sorted by namespace and name with
  * numbers in order: a new array of borrowed objects. */
 json_t *cli_select(const json_t *items, const struct cli_id *id);
-/* Those of `now` that are not in `before` just so: for --watch. A new array. */
-json_t *cli_changed(const json_t *before, const json_t *now);
 /* Adds a row for a guest. */
 int cli_guest_row(struct cli_table *t, const json_t *guest, bool wide, int64_t now_s,
                   struct err *err) ERR_CHECK;

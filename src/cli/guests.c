@@ -1,4 +1,4 @@
-/* Lists of guests: choosing, sorting, comparing two of them, rows of the table. */
+/* Lists of guests: choosing, sorting, rows of the table. */
 #include "base/text.h"
 #include "base/units.h"
 #include "cli/cli.h"
@@ -45,25 +45,6 @@ json_t *cli_select(const json_t *items, const struct cli_id *id)
         out = NULL;
     }
     free(chosen);
-    return out;
-}
-
-/* Both are sorted: one pass. */
-json_t *cli_changed(const json_t *before, const json_t *now)
-{
-    json_t *out = json_array();
-    size_t at = 0;
-
-    for (size_t i = 0; out && i < json_array_size(now); i++) {
-        json_t *guest = json_array_get(now, i), *old = json_array_get(before, at);
-
-        while (old && compare(&old, &guest) < 0)
-            old = json_array_get(before, ++at);
-        if (!old || !json_equal(old, guest))
-            json_array_append(out, guest);
-        if (old && compare(&old, &guest) == 0)
-            at++;
-    }
     return out;
 }
 

@@ -89,7 +89,7 @@ static const struct cli_example examples[] = {
 };
 static const enum err_code exits[] = {ERR_INVALID, ERR_NOT_FOUND,   ERR_DENIED, ERR_LIMIT,
                                       ERR_IO,      ERR_UNSUPPORTED, ERR_NONE};
-static const char *const see[] = {"inspect", NULL};
+static const char *const see[] = {"inspect", "apply", NULL};
 
 const struct verb verb_compile = {
     .name = "compile",

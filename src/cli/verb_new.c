@@ -346,7 +346,7 @@ static const struct cli_example examples[] = {
     {0},
 };
 static const enum err_code exits[] = {ERR_NOT_FOUND, ERR_EXISTS, ERR_IO, ERR_NONE};
-static const char *const see[] = {"inspect", NULL};
+static const char *const see[] = {"apply", "inspect", NULL};
 
 const struct verb verb_new = {
     .name = "new",

@@ -108,7 +108,7 @@ static const struct cli_example examples[] = {
 };
 static const enum err_code exits[] = {ERR_INVALID, ERR_NOT_FOUND, ERR_EXISTS, ERR_DENIED,
                                       ERR_LIMIT,   ERR_IO,        ERR_NET,    ERR_NONE};
-static const char *const see[] = {"get", NULL};
+static const char *const see[] = {"apply", "get", NULL};
 
 const struct verb verb_serve = {
     .name = "serve",

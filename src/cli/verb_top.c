@@ -269,7 +269,7 @@ static const struct cli_example examples[] = {
     {0},
 };
 static const enum err_code exits[] = {ERR_DENIED, ERR_NET, ERR_TIMEOUT, ERR_NONE};
-static const char *const see[] = {"get", NULL};
+static const char *const see[] = {"get", "events", NULL};
 
 const struct verb verb_top = {
     .name = "top",

@@ -4,9 +4,9 @@
 #include <string.h>
 
 const struct verb *const cli_verbs[] = {
-    &verb_serve,     &verb_get,     &verb_describe, &verb_logs, &verb_events,
-    &verb_top,       &verb_compile, &verb_inspect,  &verb_new,  &verb_completion,
-    &verb_reference, &verb_version, NULL,
+    &verb_serve,  &verb_apply,      &verb_delete,    &verb_get,     &verb_describe, &verb_logs,
+    &verb_events, &verb_top,        &verb_sleep,     &verb_wake,    &verb_compile,  &verb_inspect,
+    &verb_new,    &verb_completion, &verb_reference, &verb_version, NULL,
 };
 
 const struct verb *cli_find_verb(const char *name)

@@ -340,27 +340,6 @@ static void test_selection(void **state)
     json_decref(all);
 }
 
-static void test_changes_for_watching(void **state)
-{
-    static const char before[] = "[{\"name\":\"a\",\"wakes\":1},{\"name\":\"b\",\"wakes\":1},"
-                                 "{\"name\":\"c\",\"wakes\":1}]";
-    static const char now[] = "[{\"name\":\"a\",\"wakes\":1},{\"name\":\"aa\",\"wakes\":0},"
-                              "{\"name\":\"c\",\"wakes\":2},{\"name\":\"d\"}]";
-    json_t *x = load(before), *y = load(now), *changed = cli_changed(x, y);
-    char *text = json_dumps(changed, JSON_COMPACT);
-
-    (void)state;
-    assert_string_equal(text, "[{\"name\":\"aa\",\"wakes\":0},{\"name\":\"c\",\"wakes\":2},"
-                              "{\"name\":\"d\"}]");
-    free(text);
-    json_decref(changed);
-    changed = cli_changed(y, y);
-    assert_int_equal(json_array_size(changed), 0);
-    json_decref(changed);
-    json_decref(x);
-    json_decref(y);
-}
-
 /* --- descriptions --- */
 
 static void test_objects_for_people(void **state)
@@ -527,7 +506,6 @@ int main(void)
         cmocka_unit_test(test_table_of_guests),
         cmocka_unit_test(test_messages_at_their_edge),
         cmocka_unit_test(test_selection),
-        cmocka_unit_test(test_changes_for_watching),
         cmocka_unit_test(test_objects_for_people),
         cmocka_unit_test(test_deep_objects_end),
         cmocka_unit_test(test_verbs_and_a_daemon),

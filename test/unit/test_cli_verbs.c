@@ -186,6 +186,223 @@ static void test_events(void **state)
     finish(&f, "GET /v1/events\nGET /v1/events?follow=1\nGET /v1/events\n");
 }
 
+/* --- get --watch --- */
+
+static void test_watch(void **state)
+{
+    static const char changes[] =
+        "{\"type\":\"ADDED\",\"object\":{\"namespace\":\"b\",\"name\":\"two\",\"state\":\"Cold\"}}"
+        "\n"
+        "{\"type\":\"ADDED\",\"object\":{\"namespace\":\"a\",\"name\":\"one\",\"state\":\"Cold\"}}"
+        "\n"
+        "{\"type\":\"SYNCED\"}\n"
+        "{\"type\":\"MODIFIED\",\"object\":{\"namespace\":\"a\",\"name\":\"one\",\"state\":"
+        "\"Awake\"}}\n"
+        "{\"type\":\"DELETED\",\"object\":{\"namespace\":\"b\",\"name\":\"two\",\"state\":\"Cold\"}"
+        "}\n";
+    struct api_fake f = {
+        .answers = {{HTTP1_GET, "/v1/guests?watch=1", .body = changes, .stream = true},
+                    {HTTP1_GET, "/v1/guests?namespace=a&watch=1", .body = changes, .stream = true},
+                    {HTTP1_GET, "/v1/guests?namespace=a&labelSelector=x%3Dy%2C%21z&watch=1",
+                     .body = "{\"type\":\"SYNCED\"}\n", .stream = true}}};
+
+    (void)state;
+    assert_int_equal(api_fake_start(&f), 0);
+    expect(&f, "roost get guests -w", 0,
+           "NAMESPACE   NAME   STATE   WAKES   EVENTS   FAILURES   MEMORY   SNAPSHOT   AGE   "
+           "MESSAGE\n"
+           "a           one    Cold    0       0        0          -        -          -\n"
+           "b           two    Cold    0       0        0          -        -          -\n"
+           "a           one    Awake   0       0        0          -        -          -\n"
+           "b           two    Deleted   0       0        0          -        -          -\n",
+           "");
+    expect(&f, "roost get guests -w -o name", 0, "a/one\nb/two\na/one\nb/two\n", "");
+    expect(
+        &f, "roost get a/one -w -o yaml", 0,
+        "---\nnamespace: a\nname: one\nstate: Cold\n---\nnamespace: a\nname: one\nstate: Awake\n",
+        "");
+    expect(&f, "roost get guests -n a -l x=y,!z -w", 0,
+           "NAMESPACE   NAME   STATE   WAKES   EVENTS   FAILURES   MEMORY   SNAPSHOT   AGE   "
+           "MESSAGE\n",
+           "");
+    finish(&f,
+           "GET /v1/guests?watch=1\nGET /v1/guests?watch=1\nGET /v1/guests?namespace=a&watch=1\n"
+           "GET /v1/guests?namespace=a&labelSelector=x%3Dy%2C%21z&watch=1\n");
+}
+
+/* --- apply --- */
+
+static void write_file(const struct api_fake *f, const char *name, const char *text)
+{
+    char path[256];
+    FILE *out;
+
+    snprintf(path, sizeof(path), "%s/%s", f->dir, name);
+    out = fopen(path, "we");
+    assert_non_null(out);
+    assert_true(fputs(text, out) >= 0);
+    assert_int_equal(fclose(out), 0);
+}
+
+static void remove_file(const struct api_fake *f, const char *name)
+{
+    char path[256];
+
+    snprintf(path, sizeof(path), "%s/%s", f->dir, name);
+    assert_int_equal(unlink(path), 0);
+}
+
+static const char guest_yaml[] = "apiVersion: roost.dev/v1alpha1\nkind: Guest\n"
+                                 "metadata: {name: g, namespace: a}\n"
+                                 "spec: {module: \"file:m.wasm\"}\n";
+
+/* What was asked begins so; the digest is that of the module's bytes. */
+static void expect_asked(struct api_fake *f, const char *const *parts)
+{
+    const char *at;
+
+    assert_int_equal(api_fake_stop(f), 0);
+    at = buf_cstr(&f->log);
+    for (size_t i = 0; parts[i]; i++) {
+        at = strstr(at, parts[i]);
+        if (!at)
+            fail_msg("not asked: %s, in: %s", parts[i], (const char *)f->log.data);
+        at += strlen(parts[i]);
+    }
+    buf_free(&f->log);
+}
+
+static void test_apply(void **state)
+{
+    static const char *const asked[] = {
+        "HEAD /v1/modules/sha256:", "\nPUT /v1/modules/sha256:", " bytes of a module\n",
+        "POST /v1/apply {\"dryRun\":false,\"files\":[{\"name\":\"", "/guest.yaml\",\"text\":\"api",
+        "\"modules\":{\"file:m.wasm\":\"sha256:", "\"}}]}\n",
+        /* known now */
+        "HEAD /v1/modules/sha256:", "POST /v1/apply {\"dryRun\":false",
+        "POST /v1/apply {\"dryRun\":true", NULL};
+    struct api_fake f = {
+        .answers = {{HTTP1_HEAD, "/v1/modules/*", 404, .times = 1},
+                    {HTTP1_HEAD, "/v1/modules/*", 200},
+                    {HTTP1_PUT, "/v1/modules/*", 201},
+                    {HTTP1_POST, "/v1/apply",
+                     .body = "{\"results\":[{\"namespace\":\"a\",\"name\":\"g\",\"result\":"
+                             "\"created\"}]}"}}};
+
+    (void)state;
+    assert_int_equal(api_fake_start(&f), 0);
+    write_file(&f, "guest.yaml", guest_yaml);
+    write_file(&f, "m.wasm", "bytes of a module");
+    expect(&f, "roost apply -f ~/guest.yaml", 0, "guest a/g created\n", "");
+    expect(&f, "roost apply -f ~ -o name", 0, "a/g\n", "");
+    expect(&f, "roost apply -f ~ --dry-run", 0, "guest a/g created (dry run)\n", "");
+    remove_file(&f, "m.wasm");
+    remove_file(&f, "guest.yaml");
+    expect_asked(&f, asked);
+}
+
+static void test_apply_and_mistakes(void **state)
+{
+    struct api_fake f = {
+        .answers = {{HTTP1_POST, "/v1/apply", 422,
+                     .body =
+                         "{\"detail\":\"2 mistakes\",\"errors\":[{\"file\":\"x.yaml\",\"line\":7,"
+                         "\"field\":\"spec.sleeep\",\"message\":\"unknown field\"},"
+                         "{\"file\":\"\",\"line\":0,\"field\":\"\",\"message\":\"no\"}]}",
+                     .times = 1},
+                    {HTTP1_POST, "/v1/apply", 409, .body = "{\"detail\":\"is the folder's\"}"}}};
+    char message[512];
+
+    (void)state;
+    assert_int_equal(api_fake_start(&f), 0);
+    write_file(&f, "a.yml", "metadata: {name: g}\n");
+    expect(&f, "roost apply -f ~/a.yml", 3, "",
+           "x.yaml:7: spec.sleeep: unknown field\nno\nroost: 2 errors, and nothing was applied\n");
+    expect(&f, "roost apply -f ~/a.yml", 5, "",
+           "roost: the daemon answers 409 Conflict: is the folder's\n");
+    write_file(&f, "a.yml", "spec: {module: \"file:none.wasm\"}\n");
+    snprintf(
+        message, sizeof(message),
+        "roost: %s/a.yml:1: spec.module: module %s/none.wasm: open: No such file or directory\n",
+        f.dir, f.dir);
+    expect(&f, "roost apply -f ~/a.yml", 4, "", message);
+    write_file(&f, "a.yml", "a: \xff\n");
+    snprintf(message, sizeof(message), "roost: %s/a.yml: no UTF-8 text\n", f.dir);
+    expect(&f, "roost apply -f ~/a.yml", 3, "", message);
+    remove_file(&f, "a.yml");
+    snprintf(message, sizeof(message), "roost: %s: has no *.yaml, *.yml or *.json\n", f.dir);
+    expect(&f, "roost apply -f ~", 4, "", message);
+    expect(&f, "roost apply -f /nowhere.yaml", 4, "",
+           "roost: /nowhere.yaml: No such file or directory\n");
+    expect(&f, "roost apply", 2, "", "roost: apply what? (-f FILE, a folder, or - for stdin)\n");
+    expect(&f, "roost apply x.yaml", 2, "", "roost: apply takes files by -f: -f x.yaml\n");
+    expect(&f, "roost apply -f - -f -", 2, "", "roost: -f -: there is one stdin\n");
+    assert_int_equal(api_fake_stop(&f), 0);
+    buf_free(&f.log);
+}
+
+/* --- delete, sleep, wake --- */
+
+static void test_delete(void **state)
+{
+    struct api_fake f = {
+        .answers = {
+            {HTTP1_DELETE, "/v1/guests/a/one", .body = "{\"result\":\"deleted\"}"},
+            {HTTP1_DELETE, "/v1/guests/a/dirs", 409, .body = "{\"detail\":\"remove d.yaml\"}"},
+            {HTTP1_GET, "/v1/guests/a/one", .body = "{}", .times = 1},
+            {HTTP1_GET, "/v1/guests?namespace=a",
+             .body = "{\"items\":[{\"namespace\":\"a\",\"name\":\"one\"},"
+                     "{\"namespace\":\"\",\"name\":\"\"}]}"}}};
+
+    (void)state;
+    assert_int_equal(api_fake_start(&f), 0);
+    expect(&f, "roost delete a/one", 0, "guest a/one deleted\n", "");
+    expect(&f, "roost delete one -n a --wait", 0, "guest a/one deleted\n", "");
+    expect(&f, "roost delete a/none a/dirs a/one", 5, "guest a/one deleted\n",
+           "roost: guest a/none: there is none (see `roost get guests`)\n"
+           "roost: guest a/dirs: the daemon answers 409 Conflict: remove d.yaml\n");
+    expect(&f, "roost delete a/none --ignore-not-found", 0, "", "");
+    expect(&f, "roost delete --all -n a", 0, "guest a/one deleted\n", "");
+    write_file(&f, "g.yaml", "metadata: {name: one, namespace: a}\n---\nmetadata: {name: d}\n");
+    expect(&f, "roost delete -f ~/g.yaml", 4, "guest a/one deleted\n",
+           "roost: guest default/d: there is none (see `roost get guests`)\n");
+    remove_file(&f, "g.yaml");
+    expect(&f, "roost delete", 2, "", "roost: delete what? (a name, -l SELECTOR or --all)\n");
+    expect(&f, "roost delete --all", 2, "",
+           "roost: --all: in which namespace? (-n NAME, or -A for all)\n");
+    expect(&f, "roost delete a/one --all", 2, "", "roost: names, -l or --all: one of them\n");
+    expect(&f, "roost delete a/one -f /nowhere.yaml", 2, "",
+           "roost: names, -f, -l or --all: one of them\n");
+    finish(&f, "DELETE /v1/guests/a/one\n"
+               "DELETE /v1/guests/a/one\nGET /v1/guests/a/one\nGET /v1/guests/a/one\n"
+               "DELETE /v1/guests/a/none\nDELETE /v1/guests/a/dirs\nDELETE /v1/guests/a/one\n"
+               "DELETE /v1/guests/a/none\n"
+               "GET /v1/guests?namespace=a\nDELETE /v1/guests/a/one\n"
+               "DELETE /v1/guests/a/one\nDELETE /v1/guests/default/d\n");
+}
+
+static void test_sleep_and_wake(void **state)
+{
+    struct api_fake f = {
+        .answers = {{HTTP1_POST, "/v1/guests/a/one/sleep", .body = "{\"state\":\"Asleep\"}"},
+                    {HTTP1_POST, "/v1/guests/a/one/wake", .body = "{\"state\":\"Awake\"}"},
+                    {HTTP1_POST, "/v1/guests/a/never/sleep", 409,
+                     .body = "{\"detail\":\"it never sleeps\"}"},
+                    {HTTP1_GET, "/v1/guests?labelSelector=t%3Dx", .body = "{\"items\":[]}"}}};
+
+    (void)state;
+    assert_int_equal(api_fake_start(&f), 0);
+    expect(&f, "roost sleep a/one", 0, "guest a/one Asleep\n", "");
+    expect(&f, "roost wake guest one -n a", 0, "guest a/one Awake\n", "");
+    expect(&f, "roost sleep a/never", 12, "",
+           "roost: guest a/never: the daemon answers 409 Conflict: it never sleeps\n");
+    expect(&f, "roost wake -A -l t=x", 0, "", "There are no such guests.\n");
+    expect(&f, "roost wake -l t=x", 2, "",
+           "roost: -l: in which namespace? (-n NAME, or -A for all)\n");
+    finish(&f, "POST /v1/guests/a/one/sleep\nPOST /v1/guests/a/one/wake\n"
+               "POST /v1/guests/a/never/sleep\nGET /v1/guests?labelSelector=t%3Dx\n");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -193,6 +410,11 @@ int main(void)
         cmocka_unit_test(test_since_a_duration),
         cmocka_unit_test(test_a_stream_that_was_cut),
         cmocka_unit_test(test_events),
+        cmocka_unit_test(test_watch),
+        cmocka_unit_test(test_apply),
+        cmocka_unit_test(test_apply_and_mistakes),
+        cmocka_unit_test(test_delete),
+        cmocka_unit_test(test_sleep_and_wake),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
