@@ -90,14 +90,17 @@ static void check_option(const struct verb *v, const struct cli_option *o)
 static void check_example(const struct verb *v, const char *command)
 {
     char line[256], *save = NULL;
-    bool own = false;
+    bool own = false, program = false;
 
     snprintf(line, sizeof(line), "%s", command);
     for (char *w = strtok_r(line, " ", &save); w; w = strtok_r(NULL, " ", &save)) {
         bool found = false;
 
-        if (strcmp(w, "|") == 0)
-            break;
+        if (strcmp(w, "|") == 0 || strcmp(w, "&&") == 0)
+            program = false;
+        program = program || strstr(w, "roost") != NULL;
+        if (!program)
+            continue; /* another program's words */
         own = own || strcmp(w, v->name) == 0;
         if (strncmp(w, "--", 2) != 0 || !w[2])
             continue;
