@@ -75,6 +75,7 @@ static void test_spinning_guests_are_cut(void **state)
     for (int i = 0; i < 10; i++) {
         assert_true(spin[i]->counts.traps >= 1);
         assert_non_null(strstr(spin[i]->last_error, "limit cpu passed: 20 ms"));
+        assert_true(spin[i]->counts.cpu_ns >= spin[i]->counts.traps * 20 * NS_PER_MS);
     }
     neighbour_check(l, near);
     ledgers_close(l);
@@ -107,6 +108,8 @@ static void test_fresh_start_is_running_time_of_its_event(void **state)
     }
     assert_true(cpu[1] > 0);
     assert_true(cpu[0] > 20 * cpu[1]);
+    assert_int_equal(g->counts.cpu_ns, cpu[0] + cpu[1]); /* what roost top shows */
+    assert_true(g->counts.handled_ns >= g->counts.cpu_ns);
     ledgers_close(l);
 }
 

@@ -119,6 +119,45 @@ static void test_it_ends_when_nobody_listens(void **state)
     assert_int_equal(err.code, ERR_NET);
 }
 
+/* --- bodies that are sent --- */
+
+static void count_progress(void *ctx, size_t done, size_t total)
+{
+    size_t *seen = ctx;
+
+    assert_true(done > seen[0] && done <= total);
+    seen[0] = done;
+    seen[1]++;
+}
+
+static void test_a_large_body_tells_how_far_it_is(void **state)
+{
+    struct api_fake f = {.answers = {{HTTP1_PUT, "/m", .body = "{}"}}};
+    size_t seen[2] = {0}, len = 2 * MIB + 1;
+    char *body = calloc(1, len);
+    struct http1_question q = {.method = HTTP1_PUT,
+                               .target = "/m",
+                               .body = body,
+                               .body_len = len,
+                               .progress = count_progress,
+                               .progress_ctx = seen};
+    struct http1_answer a;
+    struct err err = {0};
+
+    (void)state;
+    assert_non_null(body);
+    assert_int_equal(api_fake_start(&f), 0);
+    assert_int_equal(http1_ask_unix(&a, f.path, &q, 0, &err), 0);
+    assert_int_equal(a.status, 200);
+    assert_int_equal(seen[0], len);
+    assert_int_equal(seen[1], 5); /* each half of a MiB, and the rest */
+    http1_answer_free(&a);
+    assert_int_equal(api_fake_stop(&f), 0);
+    assert_string_equal(buf_cstr(&f.log), "PUT /m 2097153 bytes\n");
+    buf_free(&f.log);
+    free(body);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -126,6 +165,7 @@ int main(void)
         cmocka_unit_test(test_chunks_that_are_none),
         cmocka_unit_test(test_an_answer_that_goes_on),
         cmocka_unit_test(test_it_ends_when_nobody_listens),
+        cmocka_unit_test(test_a_large_body_tells_how_far_it_is),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
