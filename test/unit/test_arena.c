@@ -234,6 +234,8 @@ static void test_a_directory_or_link_is_no_arena(void **state)
     assert_int_equal(arena_open(&a, f->dir.path, &err), -1);
     assert_int_equal(symlink("arena", tmp_file(&f->dir, "link")), 0);
     assert_int_equal(arena_open(&a, f->dir.file, &err), -1);
+    assert_int_equal(mkfifo(tmp_file(&f->dir, "fifo"), 0600), 0);
+    assert_int_equal(arena_open(&a, f->dir.file, &err), -1);
     assert_int_equal(arena_open(&a, tmp_file(&f->dir, "no/such"), &err), -1);
     assert_int_equal(err.code, ERR_NOT_FOUND);
     assert_null(a);

@@ -72,6 +72,7 @@ static struct guest *begin(struct ledgers *l)
     ledgers_open(l, 1, true);   /* one worker */
     assert_int_equal(kube_capability_new(&rules, l->rig.loop, NULL, &err), 0);
     l->rig.kube.start = start_kube;
+    l->rig.kube.granted = kube_capability_of(rules)->granted;
     near = ledgers_add(l, 1, 16, NULL);
     ledgers_round(l, near);
     return near;
@@ -245,6 +246,49 @@ static void test_calls_that_may_pass(void **state)
     assert_true(rig_settle(&l->rig, g, SETTLE_S));
     assert_int_equal(g->counts.events, 1);
     assert_int_equal(g->counts.failures + g->counts.traps + g->counts.refusals, 0);
+    end(l);
+}
+
+static unsigned begun; /* calls that came to the capability */
+
+static void note_begun(void *ctx, struct call *c, const struct guest *g)
+{
+    begun += !strcmp(g->spec->name, "ungranted");
+    start_kube(ctx, c, g);
+}
+
+static void without_account(struct guest_spec *spec)
+{
+    small(spec);
+    free(spec->service_account);
+    spec->service_account = NULL;
+}
+
+static bool has_failed(struct rig *r, void *ctx)
+{
+    const struct guest *g = ctx;
+
+    (void)r;
+    return g->counts.failures > 0;
+}
+
+/* The same calls of a guest whose manifest has no capabilities.kube never come to it. */
+static void test_what_was_not_granted_is_refused(void **state)
+{
+    struct ledgers *l = *state;
+    struct guest *g;
+
+    begin(l);
+    begun = 0;
+    l->rig.kube.start = note_begun;
+    g = rig_add(&l->rig, "identity", "ungranted", NULL, without_account);
+    assert_non_null(g);
+    rig_change(&l->rig, g, "test/good", "{}");
+    assert_true(rig_run(&l->rig, has_failed, g, SETTLE_S));
+    assert_int_equal(begun, 0);
+    assert_true(g->counts.refusals > 0);
+    assert_string_equal(g->last_refusal,
+                        "capability kube: is not granted to this guest by its manifest");
     end(l);
 }
 
@@ -427,10 +471,15 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, ledgers_setup, ledgers_teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_each_is_stopped_and_says_why), TEST(test_all_at_once),
-        TEST(test_calls_that_may_pass),          TEST(test_cpu_is_cut_within_two_ticks),
-        TEST(test_time_is_cut_within_ten_ms),    TEST(test_time_is_cut_among_many_that_compute),
-        TEST(test_running_time_is_paid_for),     TEST(test_long_instructions_are_cut),
+        TEST(test_each_is_stopped_and_says_why),
+        TEST(test_all_at_once),
+        TEST(test_calls_that_may_pass),
+        TEST(test_what_was_not_granted_is_refused),
+        TEST(test_cpu_is_cut_within_two_ticks),
+        TEST(test_time_is_cut_within_ten_ms),
+        TEST(test_time_is_cut_among_many_that_compute),
+        TEST(test_running_time_is_paid_for),
+        TEST(test_long_instructions_are_cut),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
