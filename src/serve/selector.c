@@ -30,9 +30,10 @@ static int wrong(struct reader *r, const char *what)
     return err_set(r->err, ERR_INVALID, 0, "label selector: %s at \"%.40s\"", what, r->p);
 }
 
-/* A word, which may be empty. NULL: it does not fit, which cannot be. */
-static const char *word(struct reader *r)
+/* A word, which may be empty: where it is in the selector's text. */
+static uint16_t word(struct reader *r)
 {
+    uint16_t place = (uint16_t)r->used;
     char *at = r->out->text + r->used;
     size_t n = 0;
 
@@ -44,7 +45,7 @@ static const char *word(struct reader *r)
     r->used += n + 1;
     r->p += n;
     skip(r);
-    return at;
+    return place;
 }
 
 static bool take(struct reader *r, const char *text)
@@ -61,7 +62,7 @@ static int values(struct reader *r, struct selector_term *t)
     if (!take(r, "("))
         return wrong(r, "a list in brackets is missing");
     do {
-        const char *value = word(r);
+        uint16_t value = word(r);
 
         if (!t->nvalues++)
             t->values = value;
@@ -104,7 +105,7 @@ static int term(struct reader *r, struct selector_term *t)
     skip(r);
     absent = take(r, "!");
     t->key = word(r);
-    if (!t->key[0])
+    if (!r->out->text[t->key])
         return wrong(r, "a label's name is missing");
     if (absent) {
         t->op = SELECT_NOT_EXISTS;
@@ -135,9 +136,9 @@ int selector_read(struct selector *s, const char *text, struct err *err)
     return *r.p ? wrong(&r, "a comma is missing") : 0;
 }
 
-static bool has_value(const struct selector_term *t, const char *label)
+static bool has_value(const struct selector *s, const struct selector_term *t, const char *label)
 {
-    const char *p = t->values;
+    const char *p = s->text + t->values;
 
     for (size_t i = 0; i < t->nvalues; i++, p += strlen(p) + 1)
         if (strcmp(p, label) == 0)
@@ -153,9 +154,9 @@ bool selector_matches(const struct selector *s, const struct env_var *labels, si
         bool fits;
 
         for (size_t k = 0; k < n && !label; k++)
-            if (strcmp(labels[k].name, t->key) == 0)
+            if (strcmp(labels[k].name, s->text + t->key) == 0)
                 label = labels[k].value;
-        fits = label && (t->op == SELECT_EXISTS || (t->nvalues && has_value(t, label)));
+        fits = label && (t->op == SELECT_EXISTS || (t->nvalues && has_value(s, t, label)));
         if (t->op == SELECT_NOT_IN || t->op == SELECT_NOT_EXISTS)
             fits = t->op == SELECT_NOT_IN ? !fits : !label;
         if (!fits)

@@ -55,6 +55,20 @@ static void test_what_matches(void **state)
     }
 }
 
+/* A list or a stream keeps a copy, long after the one that was read into is gone. */
+static void test_a_copy_is_its_own(void **state)
+{
+    static const struct env_var labels[] = {{app, web}, {tier, front}};
+    struct selector read, kept;
+
+    (void)state;
+    assert_int_equal(selector_read(&read, "app in (db,web),tier!=back", NULL), 0);
+    kept = read;
+    memset(&read, 'x', sizeof(read));
+    assert_true(selector_matches(&kept, labels, 2));
+    assert_false(selector_matches(&kept, labels, 0));
+}
+
 static void test_what_is_none(void **state)
 {
     static const char *const bad[] = {",",          "=web",      "app=web,", "app in",
@@ -105,6 +119,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_matches),
+        cmocka_unit_test(test_a_copy_is_its_own),
         cmocka_unit_test(test_what_is_none),
         cmocka_unit_test(test_limits),
     };
