@@ -398,11 +398,11 @@ _Static_assert(KUBE_NAMESPACE_MAX + 1 + KUBE_NAME_MAX <= MAILBOX_KEY_BYTES_MAX,
 #define APPLY_DOCUMENT_MAX        (256u * KIB) /* of one manifest in it */
 #define APPLY_ERRORS_MAX          1000u        /* told of one request */
 #define APPLY_FILES_MAX           10000u
-#define APPLY_AT_ONCE             16u /* guests that are made in one turn of the loop */
-#define APPLIES_MAX               4u  /* under way at once */
+#define APPLY_AT_ONCE             4u /* guests that are made in one turn of the loop */
+#define APPLIES_MAX               4u /* under way at once */
 #define GUESTS_DIR_SETTLE_MS      200u
 #define GUESTS_DIR_ERRORS_MAX     10000u
-#define LIST_AT_ONCE              64u         /* guests that are written in one turn of the loop */
+#define LIST_AT_ONCE              16u         /* guests that are written in one turn of the loop */
 #define LIST_BYTES_MAX            (48u * MIB) /* then it goes on with the next page */
 #define GUESTS_TELL_NS            (100ull * 1000 * 1000) /* a guest that changes all the time */
 #define GUEST_LINE_BYTES_MAX      (64u * KIB)            /* of one guest in a stream */

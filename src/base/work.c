@@ -1,7 +1,11 @@
 /* See work.h: uv_queue_work with its request in a block of its own. */
 #include "base/work.h"
 
+#include "base/limits.h"
+
 #include <stdlib.h>
+#include <sys/resource.h>
+#include <unistd.h>
 #include <uv.h>
 
 struct work {
@@ -11,10 +15,22 @@ struct work {
     void *ctx;
 };
 
+/* What guests do goes first, where there are too few cores. */
+static void be_nice(void)
+{
+    static _Thread_local bool nice;
+
+    if (!nice)
+        setpriority(PRIO_PROCESS, (id_t)gettid(),
+                    getpriority(PRIO_PROCESS, (id_t)gettid()) + IO_THREAD_NICE);
+    nice = true;
+}
+
 static void runs(uv_work_t *req)
 {
     struct work *w = req->data;
 
+    be_nice();
     w->run(w->ctx);
 }
 

@@ -228,8 +228,10 @@ static void adopt(struct change *c)
 {
     struct guest *g = c->guest;
     bool held_for_image = !g->image;
+    bool same = c->keeps && guest_spec_triggers_same(g->spec, c->next->spec);
 
-    leave(g);
+    if (!same) /* else it goes on being told, and need not ask for its rights again */
+        leave(g);
     if (c->keeps)
         keep_progress(g, c->next);
     else
@@ -247,7 +249,8 @@ static void adopt(struct change *c)
         renew(g);
     if (g->state == G_FAILED) /* that was the old one's failure */
         guest_step(g, g->snapshot ? GE_REVIVE : GE_RETRY);
-    follow(g);
+    if (!same)
+        follow(g);
     if (!c->keeps)
         guest_all_due(g);
     if (held_for_image)

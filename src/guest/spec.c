@@ -606,6 +606,11 @@ bool guest_spec_same(const struct guest_spec *a, const struct guest_spec *b)
            same_text(a->service_account, b->service_account);
 }
 
+bool guest_spec_triggers_same(const struct guest_spec *a, const struct guest_spec *b)
+{
+    return same_watches(a, b) && same_text(a->service_account, b->service_account);
+}
+
 bool guest_spec_labels_same(const struct guest_spec *a, const struct guest_spec *b)
 {
     return same_vars(a->labels, a->nlabels, b->labels, b->nlabels);

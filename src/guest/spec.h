@@ -104,6 +104,8 @@ void spec_texts_free(struct spec_texts *t);
 
 /* Whether two manifests say the same; where they were read does not matter, nor do labels. */
 bool guest_spec_same(const struct guest_spec *a, const struct guest_spec *b);
+/* The same triggers, in the name of the same account. */
+bool guest_spec_triggers_same(const struct guest_spec *a, const struct guest_spec *b);
 bool guest_spec_labels_same(const struct guest_spec *a, const struct guest_spec *b);
 
 #endif

@@ -31,8 +31,9 @@ struct listing {
     struct http1_later *later;
     struct filter filter;
     char at[2 * SPEC_SUBDOMAIN_MAX + 2];
+    size_t hint;       /* where that is, perhaps */
     uint64_t limit, n; /* limit 0: none */
-    struct timer turn;
+    struct msg turn;
 };
 
 struct watcher {
@@ -41,8 +42,9 @@ struct watcher {
     struct http1_stream *stream;
     struct filter filter;
     char at[2 * SPEC_SUBDOMAIN_MAX + 2]; /* how far the list is */
-    bool synced;
-    struct timer turn;
+    size_t hint;
+    bool synced, posted;
+    struct msg turn;
 };
 
 /* --- filters --- */
@@ -67,28 +69,32 @@ static bool matches(const struct filter *f, const struct guest *g)
            selector_matches(&f->selector, g->spec->labels, g->spec->nlabels);
 }
 
+/* The place of the next one: mostly behind the last one's, of which *hint is one more. */
+static size_t next_place(const struct guests_view *v, const struct filter *f, const char *at,
+                         size_t hint)
+{
+    char first[SPEC_SUBDOMAIN_MAX + 2];
+
+    if (hint && hint <= v->order.n && strcmp(v->order.v[hint - 1]->id, at) == 0)
+        return hint;
+    snprintf(first, sizeof(first), "%s/", f->namespace_);
+    return order_after(&v->order, f->namespace_[0] && strcmp(at, first) < 0 ? first : at);
+}
+
 /* The next guest behind `at`, which it moves; NULL: there is none. One that does not match is told
  * by *fits. */
 static const struct guest *next_guest(struct guests_view *v, const struct filter *f, char *at,
-                                      size_t cap, bool *fits)
+                                      size_t cap, size_t *hint, bool *fits)
 {
-    char first[SPEC_SUBDOMAIN_MAX + 2];
-    const struct guest *g;
-    size_t i;
+    size_t i = next_place(v, f, at, *hint);
+    const struct guest *g = i < v->order.n ? v->order.v[i] : NULL;
 
-    snprintf(first, sizeof(first), "%s/", f->namespace_);
-    i = order_after(&v->order, f->namespace_[0] && strcmp(at, first) < 0 ? first : at);
-    g = i < v->order.n ? v->order.v[i] : NULL;
+    *hint = i + 1;
     if (!g || (f->namespace_[0] && strcmp(f->namespace_, g->spec->namespace_) != 0))
         return NULL;
     snprintf(at, cap, "%s", g->id);
     *fits = matches(f, g);
     return g;
-}
-
-static int soon(struct guests_view *v, struct timer *t)
-{
-    return loop_timer_set(v->loop, t, loop_now_ns(v->loop), NULL);
 }
 
 /* --- lists --- */
@@ -142,15 +148,16 @@ static bool is_last(const struct listing *l)
 {
     struct filter f = l->filter;
     char at[sizeof(l->at)];
+    size_t hint = l->hint;
     bool fits;
 
     memcpy(at, l->at, sizeof(at));
-    return !next_guest(l->view, &f, at, sizeof(at), &fits);
+    return !next_guest(l->view, &f, at, sizeof(at), &hint, &fits);
 }
 
-static void listing_turn(struct timer *t)
+static void listing_turn(struct msg *m)
 {
-    struct listing *l = container_of(t, struct listing, turn);
+    struct listing *l = container_of(m, struct listing, turn);
     struct buf *out = &http1_later_response(l->later)->body;
 
     if (order_ready(&l->view->order, l->view->guests) < 0) {
@@ -159,7 +166,8 @@ static void listing_turn(struct timer *t)
     }
     for (size_t i = 0; i < LIST_AT_ONCE; i++) {
         bool fits;
-        const struct guest *g = next_guest(l->view, &l->filter, l->at, sizeof(l->at), &fits);
+        const struct guest *g =
+            next_guest(l->view, &l->filter, l->at, sizeof(l->at), &l->hint, &fits);
 
         if (!g) {
             listing_end(l, false);
@@ -174,8 +182,7 @@ static void listing_turn(struct timer *t)
             return;
         }
     }
-    if (soon(l->view, t) < 0)
-        listing_fail(l, 503, "no memory: try again");
+    loop_post(l->view->loop, m); /* in the next turn */
 }
 
 static void list_begin(struct guests_view *v, const struct admin_call *call,
@@ -202,7 +209,7 @@ static void list_begin(struct guests_view *v, const struct admin_call *call,
     l->filter = *filter;
     l->limit = limit;
     memcpy(l->at, at, sizeof(at));
-    l->turn.fire = listing_turn;
+    l->turn.run = listing_turn;
     l->next = v->listings;
     v->listings = l;
     v->nlistings++;
@@ -221,7 +228,8 @@ static void watcher_free(struct watcher *w)
     while (*at != w)
         at = &(*at)->next;
     *at = w->next;
-    loop_timer_clear(w->view->loop, &w->turn);
+    if (w->posted)
+        loop_unpost(w->view->loop, &w->turn);
     free(w);
 }
 
@@ -254,11 +262,20 @@ static void watcher_synced(struct watcher *w)
     (void)http1_stream_push(w->stream, line, sizeof(line) - 1);
 }
 
-static void watcher_turn(struct timer *t)
+static void watcher_soon(struct watcher *w)
 {
-    struct watcher *w = container_of(t, struct watcher, turn);
+    if (w->posted)
+        return;
+    w->posted = true;
+    loop_post(w->view->loop, &w->turn);
+}
+
+static void watcher_turn(struct msg *m)
+{
+    struct watcher *w = container_of(m, struct watcher, turn);
     struct guests_view *v = w->view;
 
+    w->posted = false;
     if (order_ready(&v->order, v->guests) < 0) {
         http1_stream_cut(w->stream, "no memory for the list");
         return;
@@ -269,7 +286,7 @@ static void watcher_turn(struct timer *t)
 
         if (http1_stream_room(w->stream) < GUEST_LINE_BYTES_MAX)
             return; /* goes on once it is drained */
-        g = next_guest(v, &w->filter, w->at, sizeof(w->at), &fits);
+        g = next_guest(v, &w->filter, w->at, sizeof(w->at), &w->hint, &fits);
         if (!g) {
             watcher_synced(w);
             return;
@@ -277,16 +294,15 @@ static void watcher_turn(struct timer *t)
         if (fits && make_line(v, "ADDED", g) == 0)
             push_line(w);
     }
-    if (soon(v, t) < 0)
-        http1_stream_cut(w->stream, "no memory for the list");
+    watcher_soon(w);
 }
 
 static void watcher_drained(void *ctx)
 {
     struct watcher *w = ctx;
 
-    if (!w->synced && !w->turn.at)
-        watcher_turn(&w->turn);
+    if (!w->synced)
+        watcher_soon(w);
 }
 
 static void watch_begin(struct guests_view *v, const struct admin_call *call,
@@ -302,7 +318,7 @@ static void watch_begin(struct guests_view *v, const struct admin_call *call,
     }
     w->view = v;
     w->filter = *filter;
-    w->turn.fire = watcher_turn;
+    w->turn.run = watcher_turn;
     if (http1_stream_open(&w->stream, call->req, call->res, "application/x-ndjson", &owner, w) <
             0 ||
         !w->stream) {
@@ -311,8 +327,7 @@ static void watch_begin(struct guests_view *v, const struct admin_call *call,
     }
     w->next = v->watchers;
     v->watchers = w;
-    if (soon(v, &w->turn) < 0)
-        http1_stream_cut(w->stream, "no memory for the list");
+    watcher_soon(w);
 }
 
 /* --- what changed --- */
@@ -409,7 +424,7 @@ void guests_view_free(struct guests_view *v)
 {
     loop_timer_clear(v->loop, &v->telling);
     while (v->listings) {
-        loop_timer_clear(v->loop, &v->listings->turn);
+        loop_unpost(v->loop, &v->listings->turn);
         listing_fail(v->listings, 503, "the daemon stops");
     }
     while (v->watchers) {

@@ -36,7 +36,7 @@ struct job {
     const json_t *modules;
     char written[SPEC_PATH_MAX + 1], path[4096];
     uint8_t digest[IMAGE_DIGEST_BYTES];
-    struct timer next;
+    struct msg next;
     struct buf answer;
 };
 
@@ -285,10 +285,9 @@ static void answer(struct job *j)
 
 /* --- carrying out --- */
 
-static void carry_out(struct timer *t)
+static void carry_out(struct msg *m)
 {
-    struct job *j = container_of(t, struct job, next);
-    struct loop *loop = deploy_options(j->deploy)->loop;
+    struct job *j = container_of(m, struct job, next);
     size_t done = 0;
 
     if (deploy_ended(j->deploy)) {
@@ -306,8 +305,8 @@ static void carry_out(struct timer *t)
     }
     if (j->at == j->n)
         answer(j);
-    else if (loop_timer_set(loop, t, loop_now_ns(loop), NULL) < 0)
-        carry_out(t); /* without turns between */
+    else
+        loop_post(deploy_options(j->deploy)->loop, m); /* in the next turn */
 }
 
 static void committed(void *ctx, const struct err *err)
@@ -320,7 +319,7 @@ static void committed(void *ctx, const struct err *err)
         refuse(j, 507, why);
         return;
     }
-    j->next.fire = carry_out;
+    j->next.run = carry_out;
     carry_out(&j->next);
 }
 
