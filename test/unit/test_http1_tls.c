@@ -130,7 +130,6 @@ static void *server_run(void *arg)
     snprintf(s->port, sizeof(s->port), "%u", http1_tls_port(s->tls));
     sem_post(&s->ready);
     loop_run(s->loop);
-    loop_free(s->loop);
     return NULL;
 }
 
@@ -154,6 +153,7 @@ static void server_stop(struct server *s)
 {
     on_loop(s, end, NULL);
     pthread_join(s->thread, NULL);
+    loop_free(s->loop); /* not by its thread: whoever posted the end may still be in it */
     sem_destroy(&s->ready);
 }
 
