@@ -219,7 +219,7 @@ static void follow(struct guest *g)
 
     if (t->follow && t->follow(t->ctx, g, &err) < 0) {
         log_line(LOG_ERROR, g->id, "%s", err.msg);
-        guest_note_error(g, err.msg);
+        guest_note_err(g, &err);
     }
 }
 
@@ -268,7 +268,7 @@ static void go_back(struct change *c)
         guest_reject(g, &why);
     else
         log_line(LOG_ERROR, g->id, "%s; the old one goes on", why.msg);
-    guest_note_error(g, why.msg);
+    guest_note_err(g, &why);
     over(c, &why);
 }
 

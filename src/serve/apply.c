@@ -245,9 +245,11 @@ static void refuse_all(struct job *j, int status, const char *what)
 
     snprintf(detail, sizeof(detail), "%zu %s%s; nothing was applied", j->nerrors, what,
              j->nerrors == 1 ? "" : "s");
-    problem =
-        json_pack("{s:s, s:s, s:i, s:s, s:O}", "type", "about:blank", "title", http1_reason(status),
-                  "status", status, "detail", detail, "errors", j->errors);
+    problem = json_pack("{s:s, s:s, s:i, s:s, s:s, s:O}", "type", "about:blank", "title",
+                        http1_reason(status), "status", status, "reason",
+                        status == 422 ? err_reason_row(REASON_BAD_MANIFEST)->name
+                                      : err_code_row(ERR_EXISTS)->name,
+                        "detail", detail, "errors", j->errors);
     text = problem ? json_dumps(problem, JSON_COMPACT) : NULL;
     http1_problem(res, status, detail); /* without memory this much must do */
     if (text) {

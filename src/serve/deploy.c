@@ -113,7 +113,7 @@ static void roll_back(struct wish *w, const struct err *err)
     if (g && g->image) {
         log_line(LOG_ERROR, w->id, "cannot be changed: %s; it goes on as it was", err->msg);
         journal_event(d->opts.guests->journal, JOURNAL_ROLLED_BACK, w->id, err->msg);
-        guest_note_error(g, err->msg);
+        guest_note_err(g, err);
     } else if (g) {
         guest_reject(g, err);
     }
