@@ -35,7 +35,7 @@
 #define WAKES        1000u
 #define AWAKE_TRIED  20000u
 #define WAKE_GAP_MS  2u
-#define SETTLE_MS    3000u
+#define SETTLE_MS    5000u /* until nothing is kept for the next event */
 #define START_S_MAX  3600u
 #define WAKING_S_MAX 120u
 

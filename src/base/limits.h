@@ -390,8 +390,7 @@ _Static_assert(KUBE_NAMESPACE_MAX + 1 + KUBE_NAME_MAX <= MAILBOX_KEY_BYTES_MAX,
 #define ADMIN_TOKEN_MAX           512u
 #define OPTIONS_FILE_BYTES_MAX    (256u * KIB)            /* of a configuration file */
 #define TRIM_EVERY_NS             (1000ull * 1000 * 1000) /* freed memory goes back to the system */
-#define TRIM_STEP_NS              (250ull * 1000 * 1000)
-#define TRIM_RESTS                2u /* steps in which all of it does, after the last sleep */
+#define TRIM_RESTS                3u /* steps in which all of it does, after the last sleep */
 #define MODULE_KEEP_MS            (10ull * 60 * 1000) /* a module that was sent, without a guest */
 #define MODULE_SWEEP_NS           (600ull * 1000 * 1000 * 1000)
 #define APPLY_BYTES_MAX           (32u * MIB)  /* of one request */

@@ -418,7 +418,6 @@ static void trim(struct timer *t)
     struct daemon *d = container_of(t, struct daemon, trim);
     const struct guests_stats *st = guests_stats(d->guests);
     bool slept = st->counts.sleeps != d->sleeps_seen;
-    uint64_t next_ns = TRIM_EVERY_NS;
 
     metrics_lag(d->metrics, clock_now_ns() - d->trim_due_ns);
     d->sleeps_seen = st->counts.sleeps;
@@ -428,10 +427,9 @@ static void trim(struct timer *t)
         malloc_trim(64 * KIB);
     } else if (st->by_state[G_RUNNING] == 0 && d->rests < TRIM_RESTS) {
         trim_all(d);
-        next_ns = TRIM_STEP_NS;
     }
     guests_rest(d->guests);
-    d->trim_due_ns = clock_now_ns() + next_ns;
+    d->trim_due_ns = clock_now_ns() + TRIM_EVERY_NS;
     if (loop_timer_set(d->loop, t, d->trim_due_ns, NULL) < 0)
         log_error("no memory for a timer");
 }
