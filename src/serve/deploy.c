@@ -285,6 +285,8 @@ void deploy_put(struct deploy *d, struct guest_spec *spec, const uint8_t digest[
         free(id);
         guest_spec_free(w->spec);
         module_unuse(w->module);
+        w->spec = NULL;
+        w->module = NULL;
     } else if (id) {
         w = wish_new(d, id);
         if (!w)
@@ -293,6 +295,9 @@ void deploy_put(struct deploy *d, struct guest_spec *spec, const uint8_t digest[
     if (!w || !m) {
         if (w)
             wish_free(w);
+        module_unuse(m);
+        if (m)
+            err_set(&err, ERR_NOMEM, 0, "no memory for it");
         err_wrap(&err, "%s:%u: guest %s/%s", spec->file, spec->line, spec->namespace_, spec->name);
         deploy_reject(d, &err);
         guest_spec_free(spec);

@@ -36,7 +36,7 @@ struct dir_reading {
     struct known_module *modules;
     struct err failed; /* the folder could not be read */
     struct timer next; /* the next turn */
-    size_t guest_at;   /* whose absence is looked at next */
+    size_t left;       /* guests, from the first on, whose absence is not looked at yet */
     bool putting;      /* else: taking away */
 };
 
@@ -215,10 +215,9 @@ static bool in_trouble(const struct deploy *d, const char *file)
 static void look_at_absent(struct dir_reading *r)
 {
     struct deploy *d = r->deploy;
-    struct guest *g = guests_at(d->opts.guests, r->guest_at);
+    struct guest *g = guests_at(d->opts.guests, --r->left);
     struct err err = {0};
 
-    r->guest_at++;
     if (g->applied || g->listed || in_trouble(d, g->spec->file))
         return;
     log_line(LOG_INFO, g->id, "is not in %s any more: deleted", r->dir);
@@ -256,11 +255,11 @@ static bool step(struct dir_reading *r)
         put_item(d, &r->items[r->at++]);
         return true;
     }
-    if (r->putting) {
-        r->putting = false;
-        r->guest_at = 0;
-    }
-    if (!guests_at(d->opts.guests, r->guest_at))
+    /* Backwards: who goes between two turns moves only those up that were looked at. */
+    if (r->putting || r->left > d->opts.guests->n)
+        r->left = d->opts.guests->n;
+    r->putting = false;
+    if (r->left == 0)
         return false;
     look_at_absent(r);
     return true;
@@ -317,6 +316,8 @@ static void was_read(void *ctx)
         deploy_reject(d, &r->failed); /* and nothing is touched */
         d->reading = NULL;
         reading_free(r);
+        if (d->read_again)
+            read_later(d);
         return;
     }
     begin_steps(r);

@@ -587,6 +587,32 @@ static void test_the_folder_is_watched(void **state)
     until_gone("default/one");
 }
 
+/* More of them than one turn of the loop takes away: none is passed over. */
+static void test_a_folder_that_is_emptied(void **state)
+{
+    enum { N = 5 * APPLY_AT_ONCE };
+    char one[1024], path[64], id[64];
+
+    (void)state;
+    copy_module("nothing", "guests/m.wasm");
+    for (unsigned i = 0; i < N; i++) {
+        snprintf(id, sizeof(id), "g%03u", i);
+        snprintf(path, sizeof(path), "guests/g%03u.yaml", i);
+        manifest(one, id, "");
+        write_file(path, one);
+    }
+    snprintf(id, sizeof(id), "default/g%03u", N - 1);
+    until(id, "managedBy", "folder");
+    for (unsigned i = 0; i < N; i++) {
+        snprintf(path, sizeof(path), "guests/g%03u.yaml", i);
+        unlink(tmp_file(&dir, path));
+    }
+    for (unsigned i = 0; i < N; i++) {
+        snprintf(id, sizeof(id), "default/g%03u", i);
+        until_gone(id);
+    }
+}
+
 #define CASE(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -602,6 +628,7 @@ int main(void)
         CASE(test_who_waits_is_not_woken),
         CASE(test_pages_and_selectors),
         CASE(test_the_folder_is_watched),
+        CASE(test_a_folder_that_is_emptied),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
