@@ -424,9 +424,9 @@ static void advance(struct awake *a)
             return;
         a->phase = PHASE_NEW;
         begin_next(a);
-        if (is_awake(a))
-            return;
     }
+    if (is_awake(a)) /* also where an I/O thread has read all of it */
+        return;
     while (more) {
         if (a->cut) {
             cut(a);

@@ -489,6 +489,31 @@ static void test_wake_and_sleep_on_demand(void **state)
     rig_close(&r);
 }
 
+/* An I/O thread reads its memory, and its worker finds it awake. */
+static void test_a_large_heavy_one_is_woken_on_demand(void **state)
+{
+    static const char *const large_env[] = {"SEED=7", "MEMORY_MIB=4", NULL};
+    struct tmp_dir *dir = *state;
+    struct rig r = {0};
+    struct guest *g;
+
+    assert_true(rig_open(&r, dir->path, 2, true));
+    g = rig_add(&r, "ledger", "ledger", large_env, NULL);
+    handle(&r, g, 1);
+    assert_true(g->snapshot->memory_pages > READ_INLINE_PAGES);
+    g->heavy = 3; /* as if it had written to most of its memory until now */
+    guest_wake_now(g);
+    assert_true(rig_run(&r, is_idle, g, 20));
+    assert_int_equal(g->counts.wakes, 1);
+    change(&r, g, 2);
+    guest_sleep_now(g);
+    assert_true(rig_settle(&r, g, 20));
+    assert_int_equal(account(&r, "errors"), 0);
+    assert_int_equal(account(&r, "events"), 2);
+    assert_int_equal(account(&r, "starts"), 1);
+    rig_close(&r);
+}
+
 static void test_a_failed_one_is_tried_again_at_once(void **state)
 {
     struct tmp_dir *dir = *state;
@@ -523,6 +548,7 @@ int main(void)
         CASE(test_what_cannot_be_is_said_at_once),
         CASE(test_changes_at_any_moment),
         CASE(test_wake_and_sleep_on_demand),
+        CASE(test_a_large_heavy_one_is_woken_on_demand),
         CASE(test_a_failed_one_is_tried_again_at_once),
     };
 
