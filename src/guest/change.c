@@ -32,7 +32,7 @@ enum phase_of_change {
     QUIET,       /* waits until no event is in hand */
     TRY_WAITING, /* the new one waits for its turn to be started */
     TRYING,      /* it is being started */
-    DROPPING,    /* it started: the old one's instance goes */
+    DROPPING,    /* it was: the old one's instance goes, unless it could not start */
 };
 
 struct change {
@@ -76,7 +76,10 @@ bool guest_change_drops(const struct guest *g)
 {
     const struct change *c = g->change;
 
-    return c && c->guest == g && (c->phase == REMOVE || c->phase == DROPPING);
+    if (!c || c->guest != g)
+        return false;
+    return c->phase == REMOVE ||
+           (c->phase == DROPPING && !c->start_failed && !g->all->draining); /* it goes back */
 }
 
 bool guest_leaves(const struct guest *g)
@@ -276,7 +279,7 @@ static void go_back(struct change *c)
 
 static void try_next(struct guests *all);
 
-static void try_over(struct change *c)
+static void tried(struct change *c)
 {
     struct guests *all = c->guest->all;
     struct guest *next = c->next;
@@ -289,6 +292,13 @@ static void try_over(struct change *c)
     if (all->draining)
         guests_note_gone(all);
     post(c);
+}
+
+static void try_over(struct change *c)
+{
+    struct guests *all = c->guest->all;
+
+    tried(c);
     try_next(all);
 }
 
@@ -333,7 +343,7 @@ static void try(struct change *c)
     if (!next->awake) {
         c->start_failed = true;
         err_set(&c->err, ERR_NOMEM, 0, "no memory to start the new module");
-        try_over(c);
+        tried(c); /* try_next goes on with the others */
         return;
     }
     next->awake->guest = next;

@@ -94,7 +94,7 @@ static void timer_fired(struct timer *t)
             guest_kick(g);
         return;
     }
-    if (g->state == G_IDLE && !key_due(g, now) && guest_sleeps(g) &&
+    if (g->state == G_IDLE && (g->hold || !key_due(g, now)) && guest_sleeps(g) &&
         g->idle_since_ns + g->spec->sleep_after_ns + g->save_delay_ns <= now) {
         if (may_sleep(g)) {
             guest_step(g, GE_SLEEP);

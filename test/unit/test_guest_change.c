@@ -416,6 +416,77 @@ static void test_a_module_that_cannot_start_changes_nothing(void **state)
     rig_close(&r);
 }
 
+static bool is_asleep(struct rig *r, void *ctx)
+{
+    const struct guest *g = ctx;
+
+    (void)r;
+    return g->state == G_ASLEEP;
+}
+
+/* While another is started beside it no event of it begins; that keeps it from nothing else. */
+static void test_a_held_one_sleeps_though_a_key_is_due(void **state)
+{
+    struct tmp_dir *dir = *state;
+    struct rig r = {0};
+    struct guest *g;
+
+    assert_true(rig_open(&r, dir->path, 1, true));
+    g = rig_add(&r, "ledger", "ledger", ledger_env, stay);
+    change(&r, g, 1);
+    assert_true(rig_run(&r, is_idle, g, 20));
+    guest_hold(g);
+    g->spec->sleep_after_ns = NS_PER_MS;
+    change(&r, g, 2);
+    assert_true(rig_run(&r, is_asleep, g, 20));
+    assert_int_equal(mailbox_len(g->mailbox), 1);
+    guest_release(g);
+    assert_true(rig_settle(&r, g, 20));
+    assert_int_equal(account(&r, "events"), 2);
+    assert_int_equal(account(&r, "starts"), 1);
+    rig_close(&r);
+}
+
+static void told(void *ctx, const struct err *err)
+{
+    struct over *o = ctx;
+
+    o->times++;
+    o->err = err ? *err : (struct err){0};
+}
+
+/* The daemon stops when it is known that the new one cannot start, but nothing was done about it.
+ */
+static void test_draining_keeps_what_was_not_replaced(void **state)
+{
+    struct tmp_dir *dir = *state;
+    struct rig r = {0};
+    struct over o = {.rig = &r};
+    struct err err = {0};
+    struct guest *g;
+
+    assert_true(rig_open(&r, dir->path, 1, true));
+    g = rig_add(&r, "ledger", "ledger", ledger_env, stay);
+    change(&r, g, 1);
+    assert_true(rig_run(&r, is_idle, g, 20));
+    assert_int_equal(rig_replace(&r, g, "startloop", NULL, little_cpu, told, &o, &err), 0);
+    while (r.guests->ntries == 0)
+        loop_turn(r.loop, true);
+    while (r.guests->ntries > 0)
+        loop_turn(r.loop, true);
+    assert_int_equal(g->state, G_IDLE);
+    assert_int_equal(o.times, 0);
+    rig_close(&r);
+    assert_int_equal(o.err.code, ERR_AGAIN);
+
+    r = (struct rig){0};
+    assert_true(rig_open(&r, dir->path, 1, true));
+    g = rig_add(&r, "ledger", "ledger", ledger_env, NULL);
+    handle(&r, g, 2);
+    assert_int_equal(account(&r, "events"), 2);
+    rig_close(&r);
+}
+
 static void insists(struct guest_spec *s)
 {
     s->sleep_mode = SLEEP_AUTO;
@@ -545,6 +616,8 @@ int main(void)
         CASE(test_another_environment_starts_afresh),
         CASE(test_another_module_takes_its_place),
         CASE(test_a_module_that_cannot_start_changes_nothing),
+        CASE(test_a_held_one_sleeps_though_a_key_is_due),
+        CASE(test_draining_keeps_what_was_not_replaced),
         CASE(test_what_cannot_be_is_said_at_once),
         CASE(test_changes_at_any_moment),
         CASE(test_wake_and_sleep_on_demand),
