@@ -243,6 +243,8 @@ static void daemon_exec(const char *state, const char *log)
 
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
+    /* A sanitizer looks for leaks by tracing the process, which the filter does not allow. */
+    setenv("ASAN_OPTIONS", "detect_leaks=0", 1);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (!freopen(log, "we", stderr) || install_filter() < 0)
         _exit(99);
@@ -289,7 +291,8 @@ static void test_the_daemon_and_its_compiler_run_under_the_filter(void **state)
         daemon_exec(where, log);
     wait_for_guest(pid, socket, &a);
     assert_int_equal(a.status, 200);
-    assert_non_null(strstr(buf_cstr(&a.body), "\"lastError\":\"\""));
+    if (!strstr(buf_cstr(&a.body), "\"lastError\":\"\""))
+        fail_msg("%s", buf_cstr(&a.body));
     assert_int_equal(kill(pid, SIGTERM), 0);
     assert_int_equal(waitpid(pid, &status, 0), pid);
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
