@@ -140,7 +140,7 @@ static int connect_any(const struct addrinfo *list, uint64_t deadline_ns, struct
 {
     for (const struct addrinfo *a = list; a; a = a->ai_next) {
         AUTO_CLOSE int fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        int sys = 0;
+        int sys = 0, on = 1;
         socklen_t len = sizeof(sys);
 
         if (fd < 0 || (connect(fd, a->ai_addr, a->ai_addrlen) < 0 && errno != EINPROGRESS)) {
@@ -149,8 +149,11 @@ static int connect_any(const struct addrinfo *list, uint64_t deadline_ns, struct
         }
         if (wait_for(fd, POLLOUT, deadline_ns, err) < 0)
             return -1;
-        if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &sys, &len) == 0 && sys == 0)
+        if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &sys, &len) == 0 && sys == 0) {
+            /* A stream may be silent for long: the system notices that the other host is gone. */
+            (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
             return take_fd(&fd);
+        }
         err_set(err, ERR_NET, sys, "connect");
     }
     return -1;

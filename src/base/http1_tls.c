@@ -6,7 +6,7 @@
  *
  * Each direction has one piece under way and reads nothing while it is: a slow reader on one side
  * slows the writer on the other, and no buffer grows past its maximum. The server's own deadlines
- * see a slow peer as a pipe that stays full.
+ * see a slow peer as a pipe that stays full; here each piece for the peer has one, too.
  *
  * Memory: a client has two libuv handles and goes with the last of them; the listener is one more.
  */
@@ -128,6 +128,15 @@ static void read_server(struct client *c);
 
 static void push_to_peer(struct client *c);
 
+/* While bytes for the peer are on their way nothing of the server's is read, not even that it gave
+ * up: so a peer that does not read has a deadline here, for each piece. */
+static int peer_deadline(struct client *c)
+{
+    if (c->phase != OPEN)
+        return 0; /* a handshake and an end have theirs */
+    return client_deadline(c, c->all->opts.write_timeout_ms);
+}
+
 static void peer_written(uv_write_t *req, int status)
 {
     struct client *c = req->data;
@@ -140,12 +149,14 @@ static void peer_written(uv_write_t *req, int status)
         client_close(c);
         return;
     }
-    if (c->out.len)
+    if (c->out.len) {
         push_to_peer(c);
-    else if (c->phase == ENDING)
+    } else if (c->phase == ENDING) {
         client_close(c);
-    else if (c->phase == OPEN)
+    } else if (c->phase == OPEN) {
+        loop_timer_clear(c->all->loop, &c->deadline);
         read_server(c);
+    }
 }
 
 /* What TLS has to say goes out, unless something is on its way already. */
@@ -167,6 +178,8 @@ static void push_to_peer(struct client *c)
     c->peer_busy = true;
     if (uv_write(&c->peer_write, (uv_stream_t *)&c->tcp, &part, 1, peer_written)) {
         c->peer_busy = false;
+        client_close(c);
+    } else if (peer_deadline(c) < 0) {
         client_close(c);
     }
 }
@@ -428,6 +441,7 @@ static void connection_came(uv_stream_t *listener, int status)
         return;
     }
     uv_tcp_nodelay(&c->tcp, 1);
+    uv_tcp_keepalive(&c->tcp, 1, HTTP1_TLS_KEEPALIVE_S); /* who waits for news may be gone */
     read_peer(c);
 }
 
@@ -496,6 +510,7 @@ static void options_fill(struct http1_tls_options *to, const struct http1_tls_op
     to->handshakes_max = o->handshakes_max ? o->handshakes_max : HTTP1_TLS_HANDSHAKES_MAX;
     to->handshake_timeout_ms =
         o->handshake_timeout_ms ? o->handshake_timeout_ms : HTTP1_TLS_HANDSHAKE_MS;
+    to->write_timeout_ms = o->write_timeout_ms ? o->write_timeout_ms : HTTP1_WRITE_TIMEOUT_MS;
     to->rate = o->rate ? o->rate : HTTP1_TLS_RATE;
     to->burst = o->burst ? o->burst : HTTP1_TLS_BURST;
 }

@@ -3,7 +3,8 @@
  * A TLS end in front of the server: what it decrypts goes through a socket pair, and the server
  * knows no difference but that credentials are asked for (http1_server_adopt). So all limits and
  * deadlines of the server hold here too; those of what comes before a request are this file's:
- * clients, handshakes at once and for each second, the time of a handshake.
+ * clients, handshakes at once and for each second, the time of a handshake, and of a piece that the
+ * peer takes.
  *
  * Loop thread.
  */
@@ -17,7 +18,7 @@ struct http1_tls;
 
 /* 0 means the maximum of base/limits.h. */
 struct http1_tls_options {
-    unsigned clients_max, handshakes_max, handshake_timeout_ms, rate, burst;
+    unsigned clients_max, handshakes_max, handshake_timeout_ms, write_timeout_ms, rate, burst;
 };
 
 /* True for an address that http1_tls_new takes: "127.0.0.1:8443", "[::1]:8443"; no names. */

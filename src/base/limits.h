@@ -68,6 +68,7 @@
 #define HTTP1_TLS_RATE           32u /* handshakes a second; a signature costs up to a millisecond ... */
 #define HTTP1_TLS_BURST          64u /* ... and so many at once */
 #define HTTP1_TLS_HANDSHAKE_MS   10000u
+#define HTTP1_TLS_KEEPALIVE_S    60u /* of silence; then the system asks whether the peer is there */
 #define HTTP1_TLS_DRAIN_MS       30000u /* for the last bytes, after the server has closed */
 #define HTTP1_TLS_ADDRESS_MAX    64u
 #define HTTP1_TLS_OUT_MAX        (64u * KIB)
