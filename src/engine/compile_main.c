@@ -6,6 +6,7 @@
  * says what was wrong; the exit status is that of all of Roost's programs.
  */
 #include "base/limits.h"
+#include "base/sanitized.h"
 #include "engine/compile_parts.h"
 #include "engine/config.h"
 
@@ -31,6 +32,17 @@ static const char help[] =
     "Exit status: 0, or the kind of failure: 2 usage, 3 malformed module, 4 no such file,\n"
     "6 not permitted, 7 a limit was reached, 9 disk, 16 something in the module is not "
     "supported.\n";
+
+#if SANITIZED_ADDRESS
+/* Leaks are looked for by tracing the process, which who confines it may not allow. It is given no
+ * environment that could say so. */
+const char *__asan_default_options(void);
+
+const char *__asan_default_options(void)
+{
+    return "detect_leaks=0";
+}
+#endif
 
 enum { OPT_CHECK = 1, OPT_SHA256, OPT_MEMORY, OPT_CPU, OPT_HELP, OPT_VERSION };
 
