@@ -4,6 +4,7 @@
 #include "support/ledger_rig.h"
 
 #include "engine/internal.h"
+#include "engine/snapshot_internal.h"
 #include "guest/spares.h"
 
 #define ROUNDS 60
@@ -40,6 +41,23 @@ static void write_all(struct instance *i)
 
     for (uint64_t at = 0; at < instance_memory_bytes(i); at += PAGE_BYTES)
         memory[at + at / PAGE_BYTES % PAGE_BYTES] ^= 0x5a;
+}
+
+/* The last guest has written to pages in many pieces, more than are remembered one by one, and
+ * the snapshot of its save would say so. */
+static struct snapshot *write_pieces(struct instance *i)
+{
+    const uint32_t pages = (uint32_t)(instance_memory_bytes(i) / PAGE_BYTES), step = 5;
+    struct snapshot *left = snapshot_new(0, (pages + step - 1) / step, 0);
+    uint8_t *memory = wasmtime_memory_data(i->context, &i->memory);
+
+    assert_non_null(left);
+    assert_true(left->nruns > INSTANCE_LEFT_MAX);
+    for (uint32_t n = 0; n < left->nruns; n++) {
+        snapshot_runs(left)[n] = (struct run){.page = n * step, .count = 1};
+        memory[(uint64_t)n * step * PAGE_BYTES + n] ^= 0x5a;
+    }
+    return left;
 }
 
 static void same_globals(const struct instance *a, const struct instance *b)
@@ -89,7 +107,8 @@ static void nothing_is_left(struct ledgers *l, bool keep_pages, unsigned how)
     assert_true(bytes > own);
     make_holes(b->snapshot); /* of pages that a has */
     assert_memory_not_equal(memory_of(used), memory_of(fresh), own);
-    write_all(used);
+    if (!keep_pages) /* else its snapshot must say what it has written */
+        write_all(used);
 
     assert_true(instance_blank(used, keep_pages ? a->snapshot : NULL));
     if (!keep_pages) {
@@ -107,6 +126,37 @@ static void nothing_is_left(struct ledgers *l, bool keep_pages, unsigned how)
 
     instance_free(used);
     instance_free(fresh);
+    instance_free(other);
+    ledgers_close(l);
+}
+
+/* Of many pieces all are gone, where the next guest's snapshot has next to nothing. */
+static void test_no_piece_is_left_for_the_next(void **state)
+{
+    struct ledgers *l = *state;
+    struct instance_opts opts = opts_of();
+    struct instance *used, *other;
+    struct snapshot *left;
+    struct err err = {0};
+    struct guest *g;
+
+    ledgers_open(l, 1, true);
+    g = ledgers_add(l, 1, 64, NULL);
+    ledgers_round(l, g);
+    used = make(l, g, g->snapshot);
+    assert_true(instance_blank(used, NULL));
+    left = write_pieces(used);
+    assert_true(instance_blank(used, left));
+    assert_true(instance_left_pages(used) >= left->nruns);
+    snapshot_free(left);
+
+    for (uint32_t n = 0; n < g->snapshot->nruns; n++)
+        snapshot_runs(g->snapshot)[n].count = 1;
+    assert_true(instance_reuse(used, g->image, &opts, g->snapshot));
+    assert_int_equal(instance_restore(used, g->snapshot, l->rig.arena, RESTORE_READ, &err), 0);
+    other = make(l, g, g->snapshot);
+    assert_memory_equal(memory_of(used), memory_of(other), instance_memory_bytes(other));
+    instance_free(used);
     instance_free(other);
     ledgers_close(l);
 }
@@ -351,6 +401,8 @@ static void test_who_is_not_wanted_goes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_no_piece_is_left_for_the_next, ledgers_setup,
+                                        ledgers_teardown),
         cmocka_unit_test_setup_teardown(test_nothing_is_left_for_the_next, ledgers_setup,
                                         ledgers_teardown),
         cmocka_unit_test_setup_teardown(test_pages_that_stay_are_read_over, ledgers_setup,
