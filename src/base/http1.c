@@ -276,9 +276,25 @@ struct http1_response *http1_later_response(struct http1_later *later)
     return &later->res;
 }
 
+/* A body that was taken counts among those under way until its answer is sent: it is in memory as
+ * before. The server is there for that long. */
+static void later_hold(struct http1_later *later, const struct conn *c)
+{
+    if (c->body.data || !c->req->body_len)
+        return;
+    later->server = c->server;
+    later->held = c->req->body_len;
+    c->server->bodies += later->held;
+    c->server->handles++;
+}
+
 void http1_later_send(struct http1_later *later)
 {
+    struct http1_server *holder = later->server;
     struct conn *c = later->conn;
+
+    if (holder)
+        holder->bodies -= later->held;
 
     if (c) {
         c->later = NULL;
@@ -290,6 +306,8 @@ void http1_later_send(struct http1_later *later)
         buf_free(&later->res.body);
     }
     free(later);
+    if (holder)
+        handle_gone(holder);
 }
 
 static void conn_stream(struct conn *c)
@@ -314,6 +332,8 @@ static void conn_handle(struct conn *c)
     c->handling = true;
     s->handler(s->ctx, c->req, &c->res);
     c->handling = false;
+    if (c->later)
+        later_hold(c->later, c);
     request_free(c);
     if (c->stream)
         conn_stream(c);

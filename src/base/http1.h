@@ -3,11 +3,11 @@
  * Heads are parsed by the crate httparse (native/); framing, limits and deadlines are ours. Bodies
  * of requests have a stated length, and are held whole in memory before the handler is called: up
  * to what the server's user allows for that request, and all of them together up to
- * HTTP1_BODIES_BYTES_MAX. Handlers must not block: one that has to wait for something answers later
- * (http1_later). One request of a connection is under way at a time: while it is being handled, and
- * while its answer is being written, nothing is read, so a connection holds at most one head, one
- * body and one answer. Deadlines are absolute, so a peer that sends a byte now and then does not
- * prolong them.
+ * HTTP1_BODIES_BYTES_MAX, until they are answered. Handlers must not block: one that has to wait
+ * for something answers later (http1_later). One request of a connection is under way at a time:
+ * while it is being handled, and while its answer is being written, nothing is read, so a
+ * connection holds at most one head, one body and one answer. Deadlines are absolute, so a peer
+ * that sends a byte now and then does not prolong them.
  *
  * The server lives on the loop thread; the client anywhere. SIGPIPE must be ignored by the process.
  */

@@ -14,6 +14,8 @@ enum phase { IDLE = 1, HEAD, BODY, WORKING, WRITING, STREAMING, CLOSING };
 struct http1_later {
     struct conn *conn; /* NULL: nobody waits any more */
     struct http1_response res;
+    struct http1_server *server; /* of which it holds so many bytes of a body; NULL: none */
+    uint64_t held;
 };
 
 struct conn {
@@ -44,8 +46,8 @@ struct http1_server {
     void *ctx;
     struct http1_options opts;
     struct conn *conns;
-    unsigned nconns, nstreams, handles;
-    uint64_t bodies; /* bytes of all requests under way, as they were stated */
+    unsigned nconns, nstreams, handles; /* handles: and answers that hold a body */
+    uint64_t bodies;                    /* bytes of all requests under way, as they were stated */
     char *path;
     dev_t dev; /* the socket file that is ours */
     ino_t ino;

@@ -33,7 +33,8 @@ struct running {
     struct http1_server *server;
     pthread_t thread;
     struct msg stop;
-    struct http1_later *later; /* of the last request for /later */
+    struct http1_later *later; /* of the last request for /later, whose body is taken */
+    struct buf body;
     unsigned handled;
 };
 
@@ -59,6 +60,7 @@ static void later_done(struct running *r)
     assert_int_equal(buf_puts(&res->body, "at last", NULL), 0);
     http1_later_send(r->later);
     r->later = NULL;
+    buf_free(&r->body);
 }
 
 /* "/big" gives 1 MiB, "/none" a problem, "/later" an answer when "/now" is asked for, "/at-once"
@@ -71,6 +73,8 @@ static void echo(void *ctx, const struct http1_request *req, struct http1_respon
     if (strcmp(req->path, "/later") == 0 || strcmp(req->path, "/at-once") == 0) {
         r->later = http1_later_begin(res);
         assert_non_null(r->later);
+        r->body = *req->body;
+        *req->body = (struct buf){0};
         if (req->path[1] == 'a')
             later_done(r);
         return;
@@ -615,7 +619,7 @@ static void test_later_outlives_all(void **state)
     (void)state;
     start(&r, NULL);
     fd = dial();
-    raw_put(fd, "GET /later HTTP/1.1\r\nHost: x\r\n\r\n");
+    raw_put(fd, "PUT /later HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx");
     while (__atomic_load_n(&r.handled, __ATOMIC_ACQUIRE) == 0)
         sched_yield();
     loop_post(r.loop, &r.stop);
@@ -623,6 +627,37 @@ static void test_later_outlives_all(void **state)
     later_done(&r);
     loop_free(r.loop);
     close(fd);
+}
+
+/* Whoever took a body and answers later still has it, also when the client is gone. */
+static void test_a_body_counts_until_its_answer(void **state)
+{
+    AUTO_BUF struct buf b = {0};
+    struct running r;
+    char head[160];
+    int fd;
+
+    (void)state;
+    snprintf(head, sizeof(head),
+             "PUT /large HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nConnection: close\r\n"
+             "Content-Length: %u\r\n\r\n",
+             HTTP1_BODIES_BYTES_MAX);
+    start(&r, NULL);
+    fd = dial();
+    raw_put(fd, "PUT /later HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx");
+    while (__atomic_load_n(&r.handled, __ATOMIC_ACQUIRE) == 0)
+        sched_yield();
+    close(fd);
+    assert_non_null(strstr(ask(&b, head), " 503 "));
+    ask(&b, "GET /now HTTP/1.0\r\n\r\n");
+    fd = dial();
+    raw_put(fd, head);
+    b.len = 0;
+    assert_int_equal(buf_reserve(&b, 64, NULL), 0);
+    assert_int_equal(recv(fd, b.data, 12, MSG_WAITALL), 12);
+    assert_memory_equal(b.data, "HTTP/1.1 100", 12);
+    close(fd);
+    stop(&r);
 }
 
 static void leave_socket(bool listening, int *out)
@@ -778,6 +813,7 @@ int main(void)
         cmocka_unit_test(test_body_has_a_deadline),
         cmocka_unit_test(test_answers_that_come_later),
         cmocka_unit_test(test_later_outlives_all),
+        cmocka_unit_test(test_a_body_counts_until_its_answer),
         cmocka_unit_test(test_only_stale_sockets_are_replaced),
         cmocka_unit_test(test_foreign_socket_survives_the_end),
         cmocka_unit_test(test_client),
