@@ -63,10 +63,14 @@ static int filter_read(struct filter *f, const struct admin_call *call)
     return -1;
 }
 
+static bool is_there(const struct filter *f, const struct guest *g)
+{
+    return !f->namespace_[0] || strcmp(f->namespace_, g->spec->namespace_) == 0;
+}
+
 static bool matches(const struct filter *f, const struct guest *g)
 {
-    return (!f->namespace_[0] || strcmp(f->namespace_, g->spec->namespace_) == 0) &&
-           selector_matches(&f->selector, g->spec->labels, g->spec->nlabels);
+    return is_there(f, g) && selector_matches(&f->selector, g->spec->labels, g->spec->nlabels);
 }
 
 /* The place of the next one: mostly behind the last one's, of which *hint is one more. */
@@ -332,18 +336,27 @@ static void watch_begin(struct guests_view *v, const struct admin_call *call,
 
 /* --- what changed --- */
 
+/* Else it comes with the list. */
+static bool is_listed(const struct watcher *w, const struct guest *g)
+{
+    return w->synced || strcmp(g->id, w->at) <= 0;
+}
+
 static void tell(struct guests_view *v, struct guest *g)
 {
-    for (struct watcher *w = v->watchers; w; w = w->next) {
-        bool fits = matches(&w->filter, g);
-
-        if (!w->synced && strcmp(g->id, w->at) > 0)
-            continue; /* it comes with the list */
-        if (!fits && !w->filter.selector.n)
-            continue;
-        if (make_line(v, fits ? "MODIFIED" : "DELETED", g) == 0)
+    for (struct watcher *w = v->watchers; w; w = w->next)
+        if (is_listed(w, g) && matches(&w->filter, g) && make_line(v, "MODIFIED", g) == 0)
             push_line(w);
-    }
+}
+
+/* Its labels may have changed: who asked for others does not see it any more. Who did not see it
+ * before either is told as well, but only here and not of each of its changes. */
+static void tell_lost(struct guests_view *v, struct guest *g)
+{
+    for (struct watcher *w = v->watchers; w; w = w->next)
+        if (w->filter.selector.n && is_listed(w, g) && is_there(&w->filter, g) &&
+            !matches(&w->filter, g) && make_line(v, "DELETED", g) == 0)
+            push_line(w);
 }
 
 static void tell_all(struct timer *t)
@@ -401,7 +414,8 @@ void guests_view_moved(struct guests_view *v, struct guest *g, const char *id)
     const char *slash = strchr(id, '/');
 
     if (g) {
-        order_came(&v->order, g);
+        if (!order_came(&v->order, g))
+            tell_lost(v, g);
         guests_view_changed(v, g);
         return;
     }

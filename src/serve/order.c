@@ -44,22 +44,23 @@ static int make_room(struct order *o, size_t n)
     return 0;
 }
 
-void order_came(struct order *o, struct guest *g)
+bool order_came(struct order *o, struct guest *g)
 {
     size_t at;
 
     if (!o->sorted)
-        return;
+        return false;
     at = lower(o, g->id);
     if (at < o->n && strcmp(o->v[at]->id, g->id) == 0)
-        return; /* it was there before, and changed */
+        return false; /* it was there before, and changed */
     if (make_room(o, o->n + 1) < 0) {
         o->sorted = false;
-        return;
+        return true;
     }
     memmove(&o->v[at + 1], &o->v[at], (o->n - at) * sizeof(o->v[0]));
     o->v[at] = g;
     o->n++;
+    return true;
 }
 
 void order_went(struct order *o, const char *id)

@@ -13,8 +13,8 @@ struct order {
 };
 
 /* A guest came (it is in the registry), or goes (g may be freed; id is its name). Without memory it
- * is sorted anew when it is next asked for. */
-void order_came(struct order *o, struct guest *g);
+ * is sorted anew when it is next asked for. True: it is known to be new. */
+bool order_came(struct order *o, struct guest *g);
 void order_went(struct order *o, const char *id);
 /* Sorts, where that is to be done. -1: no memory. */
 int order_ready(struct order *o, const struct guests *all);

@@ -524,6 +524,80 @@ static void test_pages_and_selectors(void **state)
     expect_status(HTTP1_GET, "/v1/guests?label=x", NULL, 400, "has no parameter");
 }
 
+/* Who watches by labels hears of what has them, and of what had them; of nothing else. */
+struct labelled {
+    const char *module;
+    char line[65536], seen[256];
+    size_t len;
+};
+
+static void change_others_and_one(const struct labelled *l)
+{
+    char text[1024], other[1024];
+    char *label;
+
+    manifest(text, "two", "  limits: {calls: 3}\n"); /* of another label: changed ... */
+    applied(text, l->module, false, "configured");
+    manifest(text, "three", ""); /* ... and new */
+    applied(text, l->module, false, "created");
+    manifest(text, "one", "");
+    label = strstr(text, "app: one");
+    assert_non_null(label);
+    snprintf(other, sizeof(other), "%.*sapp: x%s", (int)(label - text), text, label + 8);
+    applied(other, l->module, false, "configured");
+}
+
+static bool take_labelled(void *ctx, const uint8_t *data, size_t len)
+{
+    struct labelled *l = ctx;
+
+    for (size_t i = 0; i < len; i++) {
+        json_t *v;
+        const char *type;
+
+        assert_true(l->len + 1 < sizeof(l->line));
+        l->line[l->len++] = (char)data[i];
+        if (data[i] != '\n')
+            continue;
+        v = json_loadb(l->line, l->len, 0, NULL);
+        l->len = 0;
+        type = json_string_value(json_object_get(v, "type"));
+        if (strcmp(type, "MODIFIED") != 0) /* as often as it changes */
+            snprintf(l->seen + strlen(l->seen), sizeof(l->seen) - strlen(l->seen), "%s %s,", type,
+                     json_object_get(json_object_get(v, "object"), "name")
+                         ? json_string_value(json_object_get(json_object_get(v, "object"), "name"))
+                         : "-");
+        if (strcmp(type, "SYNCED") == 0)
+            change_others_and_one(l);
+        json_decref(v);
+    }
+    return !strstr(l->seen, "DELETED one");
+}
+
+static void test_a_watch_by_labels(void **state)
+{
+    struct http1_question q = {.method = HTTP1_GET,
+                               .target = "/v1/guests?watch=1&labelSelector=app%3Done"};
+    char module[MODULE_NAME_BYTES], one[1024], two[1024], both[2200];
+    struct labelled *l = calloc(1, sizeof(*l));
+    AUTO_ANSWER struct http1_answer a = {0};
+    struct err err = {0};
+
+    (void)state;
+    send_guest("ledger", module);
+    manifest(one, "one", "");
+    manifest(two, "two", "");
+    snprintf(both, sizeof(both), "%s---\n%s", one, two);
+    applied(both, module, false, "created");
+    assert_non_null(l);
+    l->module = module;
+    if (http1_follow_unix(&a, sock, &q, take_labelled, l, &err) < 0)
+        fail_msg("%s", err.msg);
+    assert_ptr_equal(strstr(l->seen, "ADDED one,SYNCED -,"), l->seen);
+    assert_null(strstr(l->seen, "three"));
+    free(l);
+}
+
 /* --- the folder --- */
 
 static void copy_module(const char *guest, const char *to)
@@ -627,6 +701,7 @@ int main(void)
         CASE(test_deleting),
         CASE(test_who_waits_is_not_woken),
         CASE(test_pages_and_selectors),
+        CASE(test_a_watch_by_labels),
         CASE(test_the_folder_is_watched),
         CASE(test_a_folder_that_is_emptied),
     };
