@@ -3,7 +3,6 @@
 
 #include "base/units.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -37,12 +36,7 @@ static int since_of(char out[40], const char *text, struct err *err)
 
 static int check_tail(const char *text, struct err *err)
 {
-    char *end;
-    unsigned long n;
-
-    errno = 0;
-    n = strtoul(text, &end, 10);
-    if (*end || errno || *text == '-' || n > TAIL_MAX)
+    if (strlen(text) > 7 || text[strspn(text, "0123456789")] || strtoul(text, NULL, 10) > TAIL_MAX)
         return err_set(err, ERR_USAGE, 0, "--tail %.40s: a number from 0 to %lu", text, TAIL_MAX);
     return 0;
 }

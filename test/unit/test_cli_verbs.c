@@ -102,6 +102,9 @@ static void test_logs(void **state)
     expect(&f, "roost logs --since 2026-01-31T12:00:00Z", 0, "", "");
     expect(&f, "roost logs a/g b/h", 2, "", "roost: logs takes one guest, and b/h is one more\n");
     expect(&f, "roost logs --tail -1", 2, "", "roost: --tail -1: a number from 0 to 1000000\n");
+    expect(&f, "roost logs --tail +1", 2, "", "roost: --tail +1: a number from 0 to 1000000\n");
+    expect(&f, "roost logs --tail 1000001", 2, "",
+           "roost: --tail 1000001: a number from 0 to 1000000\n");
     expect(&f, "roost logs --since yesterday", 2, "",
            "roost: --since yesterday: a duration such as 90s or 5m, or a time such as "
            "2026-01-31T12:00:00Z\n");
