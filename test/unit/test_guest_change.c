@@ -191,6 +191,8 @@ static void test_removed_in_any_state(void **state)
     assert_int_equal(st->by_state[G_ASLEEP], 1);
     assert_int_equal(st->by_state[G_GONE] + st->by_state[G_STOPPING] + st->by_state[G_IDLE], 0);
     assert_int_equal(r.guests->budget.awake, 0);
+    assert_int_equal(r.guests->census.n, 1); /* and nobody names one that is gone */
+    assert_ptr_equal(r.guests->census.named[0].guest, left);
     assert_null(guests_find(r.guests, "test/asleep"));
     assert_ptr_equal(guests_find(r.guests, "test/left"), left);
     handle(&r, left, 6);
