@@ -25,7 +25,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define SETTLE_US       1200000 /* the first second's timer is over */
+#define SETTLE_US                                                                                  \
+    3000000u /* until memory that the start needed has gone back, in steps of a second */
 #define POLL_US         500
 #define READY_TIMEOUT_S 20
 

@@ -287,12 +287,13 @@ void guest_argv_drop(struct guest *g)
 static int make_identity(struct guest *g, const uint8_t digest[32])
 {
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    const uint32_t rewriter = REWRITER_VERSION;
+    /* The number of arguments too: one that looks like a variable is none. */
+    const uint32_t first[] = {REWRITER_VERSION, (uint32_t)g->spec->nargs};
     unsigned n = 0;
     int ok;
 
     ok = ctx && guest_argv_make(g) == 0 && EVP_DigestInit_ex(ctx, EVP_sha256(), NULL) &&
-         EVP_DigestUpdate(ctx, digest, 32) && EVP_DigestUpdate(ctx, &rewriter, sizeof(rewriter));
+         EVP_DigestUpdate(ctx, digest, 32) && EVP_DigestUpdate(ctx, first, sizeof(first));
     for (size_t i = 0; ok && i < g->spec->nargs + g->spec->nenv + 2; i++)
         if (g->argv[i]) /* NULL between the two */
             ok = EVP_DigestUpdate(ctx, g->argv[i], strlen(g->argv[i]) + 1);
