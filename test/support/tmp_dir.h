@@ -1,8 +1,8 @@
-/* A directory of a test's own, removed with all that is in it (files only). */
+/* A directory of a test's own, removed with all that is in it. */
 #ifndef ROOST_TEST_TMP_DIR_H
 #define ROOST_TEST_TMP_DIR_H
 
-#include <dirent.h>
+#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,17 +33,19 @@ static inline const char *tmp_file(struct tmp_dir *d, const char *name)
     return d->file;
 }
 
+static inline int tmp_remove_one(const char *path, const struct stat *st, int kind,
+                                 struct FTW *where)
+{
+    (void)st;
+    (void)kind;
+    (void)where;
+    return remove(path);
+}
+
+/* What is in a folder goes before it; links are not followed. */
 static inline void tmp_dir_remove(struct tmp_dir *d)
 {
-    DIR *dir = opendir(d->path);
-    struct dirent *e;
-
-    while (dir && (e = readdir(dir)))
-        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0)
-            unlink(tmp_file(d, e->d_name));
-    if (dir)
-        closedir(dir);
-    rmdir(d->path);
+    nftw(d->path, tmp_remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
 #endif

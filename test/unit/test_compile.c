@@ -10,6 +10,7 @@
 #include "support/tmp_dir.h"
 #include "support/wasm_build.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>

@@ -11,7 +11,6 @@
 #include "support/tmp_dir.h"
 
 #include <fcntl.h>
-#include <ftw.h>
 #include <grp.h>
 #include <sys/stat.h>
 
@@ -445,14 +444,6 @@ static void test_global_options_say_where(void **state)
     test_pki_free(&pki);
 }
 
-static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *at)
-{
-    (void)st;
-    (void)type;
-    (void)at;
-    return remove(path);
-}
-
 static int setup(void **state)
 {
     (void)state;
@@ -463,7 +454,8 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     (void)state;
-    return nftw(dir.path, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+    tmp_dir_remove(&dir);
+    return 0;
 }
 
 int main(void)

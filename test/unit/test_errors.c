@@ -24,7 +24,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -832,14 +831,6 @@ static void test_the_document_is_what_happens(void **state)
     buf_free(&got);
 }
 
-static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *at)
-{
-    (void)st;
-    (void)type;
-    (void)at;
-    return remove(path);
-}
-
 static int setup(void **state)
 {
     (void)state;
@@ -853,7 +844,8 @@ static int teardown(void **state)
 {
     (void)state;
     test_pki_free(&pki);
-    return nftw(dir.path, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+    tmp_dir_remove(&dir);
+    return 0;
 }
 
 static void write_document(void **state)
