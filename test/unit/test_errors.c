@@ -460,8 +460,8 @@ static void take_spec(void *ctx, struct guest_spec *spec, const struct err *err)
 static void cannot_sleep(struct err *err)
 {
     struct guest_spec *spec = NULL;
-    struct engine *engine;
-    struct image *image;
+    struct engine *engine = NULL;
+    struct image *image = NULL;
 
     assert_int_equal(guest_spec_read_file(put("guest.yaml", WHOLE("one") "  sleep: {mode: auto}\n"),
                                           take_spec, &spec, err),
@@ -568,7 +568,7 @@ static void snapshot_damaged(struct err *err)
     static struct rig rig;
     char arena[PATH_ROOM];
     struct guest *g;
-    struct stat st;
+    struct stat st = {0};
     int fd;
 
     open_rig(&rig);
