@@ -64,8 +64,9 @@ struct arena {
     uint32_t free_extents;
     uint64_t file_pages, free_pages, dirty_pages; /* dirty: free, but not clean */
     uint32_t random;
-    int64_t live; /* pages in use that count, as we were told */
-    bool resting; /* nothing was taken for a while */
+    int64_t live;  /* pages in use that count, as we were told */
+    bool resting;  /* nothing was taken for a while */
+    bool uncached; /* and its free tail has left the page cache */
     bool trimming;
     bool cannot_punch;
 };
@@ -487,7 +488,7 @@ static int alloc_locked(struct arena *a, uint64_t *offset, uint32_t pages, uint3
         return cut_error(a, whole, err);
     }
     a->slots++;
-    a->resting = false;
+    a->resting = a->uncached = false;
     *offset = at;
     return 0;
 }
@@ -687,12 +688,29 @@ static int cut_tail(struct arena *a, struct err *err)
     return 0;
 }
 
+/* Of the free tail the page cache holds what was written there, and what the kernel read ahead of
+ * holes; nobody will want it soon. What is dropped is on disk, or nothing: a slot that is taken
+ * meanwhile loses no write by it. */
+static void uncache_tail(struct arena *a)
+{
+    uint32_t last = last_of(a, a->root);
+    off_t at = (off_t)a->nodes[last].free.offset * PAGE_BYTES;
+
+    a->uncached = true;
+    if (!last)
+        return;
+    pthread_mutex_unlock(&a->lock);
+    posix_fadvise(a->fd, at, 0, POSIX_FADV_DONTNEED); /* to the end */
+    pthread_mutex_lock(&a->lock);
+}
+
 bool arena_trim_due(struct arena *a)
 {
     bool due;
 
     pthread_mutex_lock(&a->lock);
-    due = !a->trimming && (punch_next(a) || tail_cut(a) < a->file_pages);
+    due = !a->trimming &&
+          (punch_next(a) || tail_cut(a) < a->file_pages || (a->resting && !a->uncached));
     pthread_mutex_unlock(&a->lock);
     return due;
 }
@@ -707,7 +725,11 @@ static int trim_locked(struct arena *a, struct err *err)
         if (punch(a, i, err) < 0)
             return -1;
     }
-    return cut_tail(a, err);
+    if (cut_tail(a, err) < 0)
+        return -1;
+    if (a->resting && !a->uncached)
+        uncache_tail(a);
+    return 0;
 }
 
 int arena_trim(struct arena *a, struct err *err)

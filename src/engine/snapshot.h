@@ -86,7 +86,8 @@ void arena_release(struct arena *a, const struct slot *slots, size_t n);
  * free a moment ago is soon written again. Any thread. */
 void arena_live(struct arena *a, int64_t pages);
 /* No guest has slept for a while: what is free goes back to the file system down to
- * ARENA_FREE_KEEP_BYTES, until a slot is taken again. Any thread. */
+ * ARENA_FREE_KEEP_BYTES, and what lies behind the last slot leaves the page cache, until a slot is
+ * taken again. Any thread. */
 void arena_rest(struct arena *a);
 
 struct arena_stats {

@@ -11,8 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <sys/mman.h>
+#include <sys/vfs.h>
+
 #include <cmocka.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 
 #define GROW_PAGES (ARENA_GROW_BYTES / PAGE_BYTES)
 
@@ -402,6 +406,45 @@ static void test_trim_keeps_more_while_there_is_work(void **state)
     arena_check(f->a);
 }
 
+static size_t cached_pages(struct arena *a, uint64_t at, uint32_t pages)
+{
+    unsigned char in[64];
+    size_t n = 0;
+    void *map = mmap(NULL, pages * PAGE_BYTES, PROT_READ, MAP_SHARED, arena_fd(a),
+                     (off_t)(at * PAGE_BYTES));
+
+    assert_true(map != MAP_FAILED && pages <= sizeof(in));
+    assert_int_equal(mincore(map, pages * PAGE_BYTES, in), 0);
+    munmap(map, pages * PAGE_BYTES);
+    for (uint32_t i = 0; i < pages; i++)
+        n += in[i] & 1;
+    return n;
+}
+
+/* Behind the last slot; what is in use stays where it is. */
+static void test_the_tail_of_one_that_rests_is_not_cached(void **state)
+{
+    struct fixture *f = *state;
+    struct err err = {0};
+    uint64_t used = take(f->a, 16), tail = take(f->a, 16);
+    struct statfs fs;
+
+    fill(f->a, used, 16);
+    fill(f->a, tail, 16);
+    assert_int_equal(fdatasync(arena_fd(f->a)), 0);
+    arena_give(f->a, tail, 16);
+    assert_false(arena_trim_due(f->a));
+    assert_int_equal(cached_pages(f->a, tail, 16), 16);
+    arena_rest(f->a);
+    assert_true(arena_trim_due(f->a));
+    assert_int_equal(arena_trim(f->a, &err), 0);
+    assert_int_equal(fstatfs(arena_fd(f->a), &fs), 0);
+    assert_int_equal(cached_pages(f->a, tail, 16),
+                     fs.f_type == TMPFS_MAGIC ? 16 : 0); /* which has nothing but a page cache */
+    assert_int_equal(cached_pages(f->a, used, 16), 16);
+    assert_false(arena_trim_due(f->a)); /* once */
+}
+
 static void test_trim_cuts_a_long_free_tail(void **state)
 {
     struct fixture *f = *state;
@@ -554,6 +597,7 @@ int main(void)
         TEST(test_trim_keeps_what_is_soon_used_again),
         TEST(test_trim_punches_large_free_extents),
         TEST(test_trim_keeps_more_while_there_is_work),
+        TEST(test_the_tail_of_one_that_rests_is_not_cached),
         TEST(test_trim_cuts_a_long_free_tail),
         TEST(test_trim_never_touches_what_is_in_use),
         TEST(test_trim_that_fails_loses_nothing),
