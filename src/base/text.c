@@ -85,7 +85,7 @@ static size_t put_escape(char *out, unsigned char c, bool json)
     if (c < sizeof(short_of) && short_of[c])
         return (size_t)snprintf(out, TEXT_ESCAPE_MAX + 1, "\\%c", short_of[c]);
     if (json)
-        return (size_t)snprintf(out, TEXT_ESCAPE_MAX + 1, "\\u%04x", c < 0x80 ? c : 0xfffdu);
+        return (size_t)snprintf(out, TEXT_ESCAPE_MAX + 1, "\\u%04x", c && c < 0x80 ? c : 0xfffdu);
     return (size_t)snprintf(out, TEXT_ESCAPE_MAX + 1, "\\x%02x", c);
 }
 

@@ -444,6 +444,26 @@ void options_free(struct daemon_opts *o)
 
 /* --- to text --- */
 
+/* Characters that are line breaks to YAML, or that it wants to see by their numbers only: how many
+ * bytes of UTF-8 it is, 0 for any other. */
+static size_t put_special(struct buf *out, const char *text, int *rc, struct err *err)
+{
+    const unsigned char *c = (const unsigned char *)text;
+
+    if (c[0] == 0xc2 && c[1] >= 0x80 && c[1] <= 0x9f) { /* U+0080 to U+009F */
+        *rc = buf_printf(out, err, "\\x%02x", c[1]);
+        return 2;
+    }
+    if ((c[0] == 0xe2 && c[1] == 0x80 && (c[2] == 0xa8 || c[2] == 0xa9)) || /* U+2028, U+2029 */
+        (c[0] == 0xef && c[1] == 0xbb && c[2] == 0xbf) ||                   /* U+FEFF */
+        (c[0] == 0xef && c[1] == 0xbf && c[2] >= 0xbe)) {                   /* U+FFFE, U+FFFF */
+        *rc = buf_printf(out, err, "\\u%04x",
+                         (c[0] & 0xfu) << 12 | (c[1] & 0x3fu) << 6 | (c[2] & 0x3fu));
+        return 3;
+    }
+    return 0;
+}
+
 /* In double quotes where YAML could take it for something else. */
 static int put_text(struct buf *out, const char *text, struct err *err)
 {
@@ -456,9 +476,13 @@ static int put_text(struct buf *out, const char *text, struct err *err)
         return buf_puts(out, text, err);
     if (buf_puts(out, "\"", err) < 0)
         return -1;
-    for (; *text; text++) {
+    for (size_t took; *text; text += took ? took : 1) {
         unsigned char c = (unsigned char)*text;
-        int rc = c < 0x20 || c == 0x7f   ? buf_printf(out, err, "\\x%02x", c)
+        int rc = 0;
+
+        took = put_special(out, text, &rc, err);
+        if (!took)
+            rc = c < 0x20 || c == 0x7f   ? buf_printf(out, err, "\\x%02x", c)
                  : c == '"' || c == '\\' ? buf_printf(out, err, "\\%c", c)
                                          : buf_append(out, text, 1, err);
         if (rc < 0)
