@@ -20,8 +20,8 @@ bool text_is_clean(const char *text);
 #define TEXT_ESCAPE_MAX 6u
 /* Appends n bytes of anything to out, of which len bytes are used, so that it cannot forge lines,
  * break JSON (where `json`) or drive a terminal: control bytes and what is no UTF-8 are escaped;
- * JSON has no bytes, so the latter becomes the replacement character there. What does not fit in
- * cap is cut at a whole character or escape. Returns the new length; there is no NUL. */
+ * JSON has no bytes, and its readers no NUL: both become the replacement character. What does not
+ * fit in cap is cut at a whole character or escape. Returns the new length; there is no NUL. */
 size_t text_escape(char *out, size_t len, size_t cap, const char *text, size_t n, bool json);
 
 /* "2026-11-20T22:34:54.115Z" and its NUL; Unix time in ms. */
