@@ -156,9 +156,9 @@ static void test_a_guests_bytes_are_whole(void **state)
     assert_string_equal(line + 24, " info  g: a\\x00b\\n\\x1bc\\xe2\\x82\n");
     log_init(LOG_INFO, "json");
     n = logged_by(log_text, LOG_INFO, "g", bytes, sizeof(bytes));
-    json = json_loadb(line, n, JSON_ALLOW_NUL, NULL);
+    json = json_loadb(line, n, 0, NULL); /* a NUL is what readers refuse: U+FFFD */
     assert_non_null(json);
-    assert_int_equal(json_string_length(json_object_get(json, "message")), 12);
+    assert_int_equal(json_string_length(json_object_get(json, "message")), 14);
     json_decref(json);
 }
 
